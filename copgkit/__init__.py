@@ -1,0 +1,96 @@
+"""copgkit: align a language model with any score a sequence can be given, by Contrastive Policy Gradient.
+
+This is the public API. Plugins import from here and from nowhere deeper.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from copgkit.components import (
+    Component,
+    Context,
+    Evaluator,
+    Generator,
+    PromptSource,
+    RewardSource,
+    Sampler,
+    SamplerContext,
+    SamplingPlan,
+)
+from copgkit.errors import CopgkitError, DataError, ModelError, PluginError, RecipeError, RewardError, TrainingError
+from copgkit.hookspecs import hookimpl
+from copgkit.progress import Phase, Progress
+from copgkit.types import (
+    Completion,
+    Estimate,
+    Evaluation,
+    GenerationSettings,
+    Group,
+    Message,
+    PairWeights,
+    Prompt,
+    Recorded,
+    Sample,
+    Score,
+    ScoredGroup,
+)
+
+if TYPE_CHECKING:
+    from copgkit.recipe import Recipe, load_recipe
+    from copgkit.runner import RunResult, run
+
+_HEAVY = {
+    "run": "copgkit.runner",
+    "RunResult": "copgkit.runner",
+    "load_recipe": "copgkit.recipe",
+    "Recipe": "copgkit.recipe",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what needs more than the plain types only when it is asked for."""
+    if name in _HEAVY:
+        from importlib import import_module
+
+        return getattr(import_module(_HEAVY[name]), name)
+    raise AttributeError(f"module 'copgkit' has no attribute {name!r}")
+
+
+__all__ = [
+    "Completion",
+    "Component",
+    "Context",
+    "CopgkitError",
+    "DataError",
+    "Estimate",
+    "Evaluation",
+    "Evaluator",
+    "GenerationSettings",
+    "Generator",
+    "Group",
+    "Message",
+    "ModelError",
+    "PairWeights",
+    "Phase",
+    "PluginError",
+    "Progress",
+    "Prompt",
+    "PromptSource",
+    "Recipe",
+    "RecipeError",
+    "Recorded",
+    "RewardError",
+    "RewardSource",
+    "RunResult",
+    "Sample",
+    "Sampler",
+    "SamplerContext",
+    "SamplingPlan",
+    "Score",
+    "ScoredGroup",
+    "TrainingError",
+    "hookimpl",
+    "load_recipe",
+    "run",
+]

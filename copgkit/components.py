@@ -1,0 +1,185 @@
+"""What a plugin must be: four kinds of component, each with options of its own.
+
+A component is made from its validated `Options` and a `Context`. Every method but the one that does the work has a
+default, so that a method can be added later without breaking a plugin. Modules that define components import heavy
+libraries (torch, transformers, datasets) inside methods only: `copgkit check` reads the options without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from copgkit.errors import PluginError
+from copgkit.progress import Progress
+from copgkit.types import Completion, Estimate, Evaluation, GenerationSettings, Group, Prompt, Score, ScoredGroup
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the run tells a component.
+
+    name: the name under which the recipe uses it (metrics and messages carry it).
+    folder: the recipe's folder; paths in options are relative to it.
+    seed: the run's seed. device: "cpu", "cuda", ... for components that own a model.
+    """
+
+    name: str = ""
+    folder: Path = Path(".")
+    seed: int = 0
+    device: str = "cpu"
+    progress: Progress = field(default_factory=Progress)
+
+    def path(self, given: str) -> Path:
+        """`given` as a path, relative to the recipe's folder."""
+        return (self.folder / Path(given).expanduser()).resolve()
+
+    def model(self, given: str) -> str:
+        """`given` as transformers takes it: the folder beside the recipe where there is one, else a hub name."""
+        beside = self.path(given)
+        return str(beside) if beside.exists() else given
+
+
+class Component:
+    """Common part of the four kinds. Override `setup` rather than `__init__`."""
+
+    kind: ClassVar[str] = "component"
+
+    class Options(BaseModel):
+        """What a recipe may set. Extend it as `class Options(RewardSource.Options)`: typed, strict about unknown keys.
+
+        Give every field a description (`Field(description=...)`): `copgkit describe` prints it.
+        """
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __init__(self, options: Any = None, context: Context | None = None) -> None:
+        self.options: Any = self.Options() if options is None else options
+        self.context: Context = context or Context()
+        self.setup()
+
+    def setup(self) -> None:
+        """Prepares the component; called once, after `options` and `context` are set."""
+
+    def close(self) -> None:
+        """Releases what the component holds (models, processes). It may be called more than once."""
+
+
+class PromptSource(Component):
+    """Gives the prompts of a run."""
+
+    kind: ClassVar[str] = "prompt source"
+
+    def load(self) -> Iterable[Prompt]:
+        """Gives every prompt, in order. Raises DataError naming file and row for a bad one."""
+        raise PluginError(f"prompt source '{self.context.name}': it does not define load().")
+
+    def count(self) -> int | None:
+        """The number of prompts if it can be told cheaply and without torch or datasets, else None (for `check`)."""
+        return None
+
+
+class Generator(Protocol):
+    """A model that completes prompts: the policy or the reference."""
+
+    def generate(
+        self, prompts: Sequence[Prompt], completions_per_prompt: int, settings: GenerationSettings
+    ) -> list[list[Completion]]:
+        """Draws completions_per_prompt completions for each prompt, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class SamplerContext(Context):
+    """What a sampler works with: the prompts of the run, and the two models that can generate."""
+
+    prompts: Sequence[Prompt] = ()
+    policy: Generator | None = None
+    reference: Generator | None = None
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """What a sampler will do, told before anything runs. None: not known beforehand."""
+
+    completions_per_prompt: int | None
+    generations_per_group: int
+    generator: str  # "none", "reference" or "policy"
+
+
+class Sampler(Component):
+    """Makes groups. Its context is a `SamplerContext`.
+
+    on_policy: True only if every group is drawn from the policy that it then trains.
+    steps_per_round: how many optimiser steps the groups of one draw serve; None means that one draw holds all the
+    groups there are (offline) and that training passes over it `train.epochs` times.
+    """
+
+    kind: ClassVar[str] = "sampler"
+    context: SamplerContext
+    on_policy: bool = False
+    steps_per_round: int | None = None
+
+    def draw(self, num_groups: int | None) -> list[Group]:
+        """Makes num_groups groups; None means all that the prompts give, once each."""
+        raise PluginError(f"sampler '{self.context.name}': it does not define draw().")
+
+    def observe(self, groups: Sequence[ScoredGroup]) -> None:
+        """Learns how the groups of the last draw were scored."""
+
+    def state(self) -> dict[str, Any]:
+        """What must be saved to go on from here; plain JSON data."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a saved state."""
+
+    @classmethod
+    def plan(cls, options: Any) -> SamplingPlan:
+        """What it will do with these options, without doing it."""
+        return SamplingPlan(completions_per_prompt=None, generations_per_group=0, generator="none")
+
+
+class RewardSource(Component):
+    """Scores completions."""
+
+    kind: ClassVar[str] = "reward source"
+
+    def score(self, completions: Sequence[Completion]) -> Sequence[Score]:
+        """Gives one score per completion, in order. A score must not depend on the other completions."""
+        raise PluginError(f"reward source '{self.context.name}': it does not define score().")
+
+    def score_groups(self, groups: Sequence[Group]) -> list[Sequence[Score]]:
+        """Scores whole groups, K each. The default flattens them into one call of `score`; override it for a score
+        that compares the completions of a group."""
+        flat = list(self.score([completion for group in groups for completion in group.completions]))
+        wanted = sum(len(group.completions) for group in groups)
+        if len(flat) != wanted:
+            raise PluginError(
+                f"reward source '{self.context.name}' returned {len(flat)} scores for {wanted} completions."
+                " One score per completion, in order."
+            )
+        scores, start = [], 0
+        for group in groups:
+            scores.append(flat[start : start + len(group.completions)])
+            start += len(group.completions)
+        return scores
+
+    def fingerprint(self) -> str:
+        """What makes an old score invalid when it changes: options, and by override versions or model revisions."""
+        options = self.options.model_dump_json() if isinstance(self.options, BaseModel) else repr(self.options)
+        return f"{type(self).__module__}.{type(self).__qualname__}:{options}"
+
+
+class Evaluator(Component):
+    """Measures samples of the policy."""
+
+    kind: ClassVar[str] = "evaluator"
+
+    def evaluate(self, evaluation: Evaluation) -> Mapping[str, Estimate]:
+        """Gives figures by name, for instance {"reward/mean": Estimate(...)}; logged as `eval/<name>`."""
+        raise PluginError(f"evaluator '{self.context.name}': it does not define evaluate().")

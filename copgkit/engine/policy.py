@@ -1,0 +1,65 @@
+"""What a policy is to the engine: something that knows the log-probability of a completion and can draw one.
+
+Shapes: G groups, K completions per group (padded to the largest K of the batch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from copgkit.types import Completion, GenerationSettings, Group, Prompt
+
+
+@dataclass(frozen=True)
+class EncodingReport:
+    """What did not fit when groups were turned into tokens. Nothing is ever cut."""
+
+    prompts_too_long: int = 0
+    completions_too_long: int = 0
+    groups_too_small: int = 0  # fewer than two completions were left
+
+
+class Policy(Protocol):
+    """A causal language model or a tabular softmax; one training loop serves both.
+
+    module: what the optimiser trains; the loop replaces it by accelerate's wrapped version.
+    """
+
+    module: torch.nn.Module
+
+    def encode(self, groups: Sequence[Group]) -> tuple[list[Group], EncodingReport]:
+        """Gives the groups with token ids on every completion, without those that do not fit."""
+        ...
+
+    def log_probs(self, groups: Sequence[Group]) -> Tensor:
+        """ln pi(y|x) in nats [G, K]: the sum over the completion's tokens, end-of-sequence included, prompt and
+        padding excluded. Entries beyond a group's own K are 0 and carry no gradient. Differentiable."""
+        ...
+
+    def num_tokens(self, groups: Sequence[Group]) -> Tensor:
+        """Tokens of each completion, end-of-sequence included [G, K]; 0 beyond a group's own K."""
+        ...
+
+    def generate(
+        self, prompts: Sequence[Prompt], completions_per_prompt: int, settings: GenerationSettings
+    ) -> list[list[Completion]]:
+        """Draws completions; the same seed and prompt give the same ones whatever the batch size."""
+        ...
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """What is trained."""
+        ...
+
+    def frozen_copy(self) -> Policy:
+        """The reference: a copy without gradients, dropout off."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Writes the model so that its usual library reads it back."""
+        ...

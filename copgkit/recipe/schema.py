@@ -1,0 +1,114 @@
+"""The recipe as typed data: every section, every key, every default, with the help that `check` and editors show.
+
+No torch. Options of plugins stay plain mappings here; `copgkit.recipe.resolve` checks them against their owners.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Use(Section):
+    """A component by name, with its options."""
+
+    use: str = Field(description="The component's name; `copgkit plugins` lists them.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Its options; `copgkit describe NAME`.")
+
+
+class RewardUse(Use):
+    name: str | None = Field(None, description="How metrics call it; needed when one source is used twice.")
+    weight: float = Field(1.0, description="Its factor in the reward, applied at training time.")
+
+    @property
+    def label(self) -> str:
+        return self.name or self.use
+
+
+class CausalLMSettings(Section):
+    """A causal language model in Hugging Face format."""
+
+    use: Literal["causal-lm"] = "causal-lm"
+    model: str = Field(description="A folder relative to the recipe, or a hub name. It is also the frozen reference.")
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
+    tokenizer: str | None = Field(None, description="Where the tokenizer is, if not with the model.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="The type that the weights are loaded in.")
+    attention: str | None = Field(None, description="transformers' attn_implementation; None lets it choose.")
+    chat_template: str | None = Field(None, description="A Jinja file that replaces the tokenizer's template.")
+    max_prompt_tokens: PositiveInt = Field(512, description="Longer prompts are left out, counted and reported.")
+    max_completion_tokens: PositiveInt = Field(64, description="Generation stops here; longer recorded completions are left out and counted.")
+    trust_remote_code: bool = Field(False, description="Run code that comes with the checkpoint. Off unless you mean it.")
+
+
+class TabularSettings(Section):
+    """A softmax over a few named completions: the policy of a bandit."""
+
+    use: Literal["tabular"]
+    arms: list[str] = Field(min_length=2, description="The completions there are.")
+    reference: list[PositiveFloat] | None = Field(None, description="Reference probabilities; uniform if not given.")
+
+
+PolicySettings = Annotated[CausalLMSettings | TabularSettings, Field(discriminator="use")]
+
+
+class ScoringSettings(Section):
+    on_failure: Literal["stop", "drop-completion"] = Field("stop", description="What a failed score does. A failure is never a zero.")
+    unfinished_penalty: float | None = Field(None, description="Added to the reward of a completion without end-of-sequence, for instance -1.")
+
+
+class ObjectiveSettings(Section):
+    use: Literal["copg", "ipo", "dpo", "policy-gradient"] = "copg"
+    beta: float = Field(0.1, ge=0, description="Weight of KL(policy || reference), in units of reward per nat.")
+    clip: PositiveFloat | None = Field(None, description="copg only: the gap of regularised rewards beyond which the loss grows linearly (Huber). Keeps the optimum.")
+    baseline: Literal["none", "value", "regularised-value", "leave-one-out"] = Field("leave-one-out", description="policy-gradient only.")
+    sft_weight: float = Field(0.0, ge=0, description="Weight of -ln pi of each group's best completion, per token. Moves the optimum.")
+
+
+class TrainSettings(Section):
+    epochs: PositiveInt = Field(1, description="Passes over the groups of a round.")
+    steps: PositiveInt | None = Field(None, description="Stop after so many optimiser steps; needed for samplers that draw fresh rounds.")
+    groups_per_step: PositiveInt = Field(32, description="Groups in one optimiser step, over all processes.")
+    groups_per_forward: PositiveInt | None = Field(None, description="Groups in one forward pass; fewer use less memory and give the same step.")
+    learning_rate: PositiveFloat = 1e-5
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: PositiveFloat | None = Field(1.0, description="Gradients are scaled down to this norm; None leaves them.")
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs forward and backward under autocast.")
+    gradient_checkpointing: bool = Field(False, description="Recomputes activations in the backward pass: less memory, more time.")
+    log_every: PositiveInt = Field(1, description="Steps between lines of metrics.")
+    trackers: list[str] = Field(default_factory=list, description="accelerate trackers: tensorboard, wandb, mlflow, trackio, ...")
+
+
+class EvaluateSettings(Section):
+    every: PositiveInt | None = Field(None, description="Steps between evaluations; None: before and after only.")
+    prompts: Use | None = Field(None, description="Held-out prompts; None: no evaluation by generation.")
+    max_prompts: PositiveInt | None = Field(None, description="Only the first so many.")
+    temperature: float = Field(1.0, ge=0, description="0 is greedy; KL is then not estimated.")
+    evaluators: list[Use] = Field(default_factory=list, alias="with", description="Evaluators.")
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Recipe(Section):
+    """One run."""
+
+    version: Literal[1] = 1
+    seed: int = 0
+    output: str | None = Field(None, description="The run folder, relative to the recipe; default runs/<recipe> where you are.")
+    plugins: list[str] = Field(default_factory=list, description="One-file plugins, relative to the recipe.")
+    policy: PolicySettings
+    prompts: Use
+    sampler: Use
+    rewards: list[RewardUse] = Field(min_length=1)
+    scoring: ScoringSettings = ScoringSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
