@@ -163,7 +163,8 @@ class RewardSource(Component):
                 f"reward source '{self.context.name}' returned {len(flat)} scores for {wanted} completions."
                 " One score per completion, in order."
             )
-        scores, start = [], 0
+        scores: list[Sequence[Score]] = []
+        start = 0
         for group in groups:
             scores.append(flat[start : start + len(group.completions)])
             start += len(group.completions)

@@ -76,8 +76,8 @@ def copg_score_function(
 def ipo(logp_GK: Tensor, ref_logp_GK: Tensor, reward_GK: Tensor, pair_weight_GKK: Tensor, beta: float) -> Tensor:
     """Identity Preference Optimisation [G] (Azar et al., arXiv:2310.12036): (h_w - h_l - 1/(2 beta))^2.
 
-    Mean over the pairs. The reward only says which completion of a pair is preferred; ties carry no weight. Sequence sums, not means.
-    With R = +-1/4 its gradient is 2/beta times that of `copg`.
+    Mean over the pairs. The reward only says which completion of a pair is preferred; ties carry no weight. h is a sum
+    over tokens, not a mean. With R = +-1/4 its gradient is 2/beta times that of `copg`.
     """
     margin_GKK = _differences(logp_GK - ref_logp_GK)
     return _pair_mean((margin_GKK - 1 / (2 * beta)).square(), pair_weight_GKK * _preferred(reward_GK))

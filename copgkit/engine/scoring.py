@@ -104,11 +104,9 @@ class Panel:
         return scores
 
     def _verdict(self, completion: Completion, scores: dict[str, Score]) -> Verdict:
-        failures = [
-            f"'{label}' failed: {score.failure}" for label, score in scores.items() if score.failure is not None
-        ]
-        if failures:
-            return Verdict(scores, None, "; ".join(failures))
+        failed = {label: score.failure for label, score in scores.items() if score.failure is not None}
+        if failed:
+            return Verdict(scores, None, "; ".join(f"'{label}' failed: {reason}" for label, reason in failed.items()))
         terms = [judge.weight * value for judge in self.judges if (value := scores[judge.label].value) is not None]
         if not terms:
             return Verdict(scores, None, "every source abstained")
