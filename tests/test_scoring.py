@@ -88,12 +88,12 @@ def test_a_list_of_the_wrong_length_is_refused_and_not_broadcast():
         def score_groups(self, groups):
             return [[Score(1.0)] for _ in groups]
 
-    with pytest.raises(RewardError, match="returned 1 scores for 2 completions of letters.jsonl:3"):
+    with pytest.raises(RewardError, match=r"returned 1 scores for 2 completions of letters.jsonl:3"):
         Panel([Judge("short", Short())]).score([_group("a", "b")])
 
 
 def test_a_source_that_raises_is_named_with_the_completion_that_it_cannot_score():
-    with pytest.raises(RewardError, match="'source-0', letters.jsonl:3, completion 2 'z': KeyError"):
+    with pytest.raises(RewardError, match=r"'source-0', letters.jsonl:3, completion 2 'z': KeyError"):
         _panel({"a": Score(1.0)}).score([_group("a", "z")])
 
 

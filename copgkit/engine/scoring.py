@@ -147,9 +147,8 @@ def _call(judge: Judge, groups: Sequence[Group]) -> list[Sequence[Score]]:
     except CopgkitError:
         raise
     except Exception as error:
-        raise RewardError(
-            f"{_culprit(judge, groups)}{type(error).__name__}: {error}. Nothing was trained on."
-        ) from error
+        place = _culprit(judge, groups)
+        raise RewardError(f"{place}: {type(error).__name__}: {error}. Mend the source; --debug shows where.") from error
 
 
 def _culprit(judge: Judge, groups: Sequence[Group]) -> str:
