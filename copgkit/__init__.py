@@ -23,6 +23,7 @@ from copgkit.hookspecs import hookimpl
 from copgkit.progress import Phase, Progress
 from copgkit.types import (
     Completion,
+    Curves,
     Estimate,
     Evaluation,
     GenerationSettings,
@@ -62,6 +63,7 @@ __all__ = [
     "Component",
     "Context",
     "CopgkitError",
+    "Curves",
     "DataError",
     "Estimate",
     "Evaluation",

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from copgkit.errors import PluginError
 from copgkit.progress import Progress
-from copgkit.types import Completion, Estimate, Evaluation, GenerationSettings, Group, Prompt, Score, ScoredGroup
+from copgkit.types import Completion, Curves, Estimate, Evaluation, GenerationSettings, Group, Prompt, Score, ScoredGroup
 
 
 @dataclass(frozen=True)
@@ -184,3 +184,7 @@ class Evaluator(Component):
     def evaluate(self, evaluation: Evaluation) -> Mapping[str, Estimate]:
         """Gives figures by name, for instance {"reward/mean": Estimate(...)}; logged as `eval/<name>`."""
         raise PluginError(f"evaluator '{self.context.name}': it does not define evaluate().")
+
+    def figures(self) -> Sequence[Curves]:
+        """Gives pictures of its own for the report, asked for once at the end of a run."""
+        return ()

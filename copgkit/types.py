@@ -166,6 +166,17 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Curves:
+    """A picture for the report: lines by label, each a list of points (x, y, low, high)."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: Mapping[str, Sequence[tuple[float, float, float, float]]]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationSettings:
     """How completions are drawn. temperature 0 means greedy. Truncating with top_p changes the behaviour policy;
     the loss does not need to know."""
