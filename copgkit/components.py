@@ -16,7 +16,17 @@ from pydantic import BaseModel, ConfigDict
 
 from copgkit.errors import PluginError
 from copgkit.progress import Progress
-from copgkit.types import Completion, Curves, Estimate, Evaluation, GenerationSettings, Group, Prompt, Score, ScoredGroup
+from copgkit.types import (
+    Completion,
+    Curves,
+    Estimate,
+    Evaluation,
+    GenerationSettings,
+    Group,
+    Prompt,
+    Score,
+    ScoredGroup,
+)
 
 
 @dataclass(frozen=True)
