@@ -16,10 +16,12 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor
 from transformers import get_scheduler
 
@@ -153,9 +155,14 @@ def align(
     return step
 
 
-def make_accelerator(settings: TrainingSettings, **options: Any) -> Accelerator:
-    """accelerate's Accelerator for these settings. Refuses several processes, which are not supported yet."""
-    accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no", **options)
+def make_accelerator(
+    settings: TrainingSettings, trackers: Sequence[str] = (), folder: Path | None = None
+) -> Accelerator:
+    """accelerate's Accelerator for these settings, with trackers such as "tensorboard" writing into folder."""
+    wanted = "bf16" if settings.precision == "bf16" else "no"
+    if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
+        AcceleratorState._reset_state()  # accelerate keeps one state a process; an earlier run had another precision
+    accelerator = Accelerator(mixed_precision=wanted, log_with=list(trackers) or None, project_dir=folder)
     if accelerator.num_processes > 1:
         raise TrainingError(
             f"accelerate: {accelerator.num_processes} processes were launched, and this version trains in one."
