@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveFloat, PositiveInt, Tag
 
 
 class Section(BaseModel):
@@ -43,8 +43,12 @@ class CausalLMSettings(Section):
     attention: str | None = Field(None, description="transformers' attn_implementation; None lets it choose.")
     chat_template: str | None = Field(None, description="A Jinja file that replaces the tokenizer's template.")
     max_prompt_tokens: PositiveInt = Field(512, description="Longer prompts are left out, counted and reported.")
-    max_completion_tokens: PositiveInt = Field(64, description="Generation stops here; longer recorded completions are left out and counted.")
-    trust_remote_code: bool = Field(False, description="Run code that comes with the checkpoint. Off unless you mean it.")
+    max_completion_tokens: PositiveInt = Field(
+        64, description="Generation stops here; longer recorded completions are left out and counted."
+    )
+    trust_remote_code: bool = Field(
+        False, description="Run code that comes with the checkpoint. Off unless you mean it."
+    )
 
 
 class TabularSettings(Section):
@@ -55,37 +59,68 @@ class TabularSettings(Section):
     reference: list[PositiveFloat] | None = Field(None, description="Reference probabilities; uniform if not given.")
 
 
-PolicySettings = Annotated[CausalLMSettings | TabularSettings, Field(discriminator="use")]
+def _policy_kind(value: Any) -> Any:
+    """Which policy is meant; a policy without `use` is a causal language model."""
+    return value.get("use", "causal-lm") if isinstance(value, dict) else getattr(value, "use", "causal-lm")
+
+
+PolicySettings = Annotated[
+    Annotated[CausalLMSettings, Tag("causal-lm")] | Annotated[TabularSettings, Tag("tabular")],
+    Discriminator(_policy_kind),
+]
 
 
 class ScoringSettings(Section):
-    on_failure: Literal["stop", "drop-completion"] = Field("stop", description="What a failed score does. A failure is never a zero.")
-    unfinished_penalty: float | None = Field(None, description="Added to the reward of a completion without end-of-sequence, for instance -1.")
+    on_failure: Literal["stop", "drop-completion"] = Field(
+        "stop", description="What a failed score does. A failure is never a zero."
+    )
+    unfinished_penalty: float | None = Field(
+        None, description="Added to the reward of a completion without end-of-sequence, for instance -1."
+    )
 
 
 class ObjectiveSettings(Section):
     use: Literal["copg", "ipo", "dpo", "policy-gradient"] = "copg"
     beta: float = Field(0.1, ge=0, description="Weight of KL(policy || reference), in units of reward per nat.")
-    clip: PositiveFloat | None = Field(None, description="copg only: the gap of regularised rewards beyond which the loss grows linearly (Huber). Keeps the optimum.")
-    baseline: Literal["none", "value", "regularised-value", "leave-one-out"] = Field("leave-one-out", description="policy-gradient only.")
-    sft_weight: float = Field(0.0, ge=0, description="Weight of -ln pi of each group's best completion, per token. Moves the optimum.")
+    clip: PositiveFloat | None = Field(
+        None,
+        description="copg only: gap of regularised rewards beyond which the loss is linear (Huber). Keeps the optimum.",
+    )
+    baseline: Literal["none", "value", "regularised-value", "leave-one-out"] = Field(
+        "leave-one-out", description="policy-gradient only."
+    )
+    sft_weight: float = Field(
+        0.0, ge=0, description="Weight of -ln pi of each group's best completion, per token. Moves the optimum."
+    )
 
 
 class TrainSettings(Section):
     epochs: PositiveInt = Field(1, description="Passes over the groups of a round.")
-    steps: PositiveInt | None = Field(None, description="Stop after so many optimiser steps; needed for samplers that draw fresh rounds.")
+    steps: PositiveInt | None = Field(
+        None, description="Stop after so many optimiser steps; needed for samplers that draw fresh rounds."
+    )
     groups_per_step: PositiveInt = Field(32, description="Groups in one optimiser step, over all processes.")
-    groups_per_forward: PositiveInt | None = Field(None, description="Groups in one forward pass; fewer use less memory and give the same step.")
+    groups_per_forward: PositiveInt | None = Field(
+        None, description="Groups in one forward pass; fewer use less memory and give the same step."
+    )
     learning_rate: PositiveFloat = 1e-5
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: PositiveFloat | None = Field(1.0, description="Gradients are scaled down to this norm; None leaves them.")
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs forward and backward under autocast.")
-    gradient_checkpointing: bool = Field(False, description="Recomputes activations in the backward pass: less memory, more time.")
+    max_grad_norm: PositiveFloat | None = Field(
+        1.0, description="Gradients are scaled down to this norm; None leaves them."
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16 runs forward and backward under autocast."
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Recomputes activations in the backward pass: less memory, more time."
+    )
     log_every: PositiveInt = Field(1, description="Steps between lines of metrics.")
-    trackers: list[str] = Field(default_factory=list, description="accelerate trackers: tensorboard, wandb, mlflow, trackio, ...")
+    trackers: list[str] = Field(
+        default_factory=list, description="accelerate trackers: tensorboard, wandb, mlflow, trackio, ..."
+    )
 
 
 class EvaluateSettings(Section):
@@ -102,7 +137,9 @@ class Recipe(Section):
 
     version: Literal[1] = 1
     seed: int = 0
-    output: str | None = Field(None, description="The run folder, relative to the recipe; default runs/<recipe> where you are.")
+    output: str | None = Field(
+        None, description="The run folder, relative to the recipe; default runs/<recipe> where you are."
+    )
     plugins: list[str] = Field(default_factory=list, description="One-file plugins, relative to the recipe.")
     policy: PolicySettings
     prompts: Use

@@ -1,0 +1,92 @@
+"""Settings that are sound alone and wrong together, all in one place. Each says why it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from copgkit.recipe.faults import Faults
+from copgkit.recipe.schema import Recipe
+
+ONLY_WITH = {"clip": "copg", "baseline": "policy-gradient"}
+"""Settings that belong to one objective."""
+
+
+@dataclass(frozen=True)
+class SamplerFacts:
+    """What sound combinations depend on: see `Sampler` and `SamplingPlan`."""
+
+    name: str
+    on_policy: bool
+    steps_per_round: int | None
+    completions_per_prompt: int | None
+
+
+def check_combinations(recipe: Recipe, sampler: SamplerFacts, faults: Faults) -> None:
+    """Notes a fault for every combination of settings that cannot work, at the value that should change."""
+    _rewards(recipe, faults)
+    _beta(recipe, sampler, faults)
+    _objective(recipe, faults)
+    _sampling(recipe, sampler, faults)
+    _evaluation(recipe, faults)
+
+
+def _rewards(recipe: Recipe, faults: Faults) -> None:
+    seen: dict[str, int] = {}
+    for index, reward in enumerate(recipe.rewards):
+        key = "name" if reward.name else "use"
+        if reward.label in seen:
+            other = f"rewards[{seen[reward.label]}]"
+            words = f"'{reward.label}' is also the name of {other}. Give one of them another `name`."
+            faults.add(("rewards", index, key), words)
+        seen.setdefault(reward.label, index)
+    if all(reward.weight == 0 for reward in recipe.rewards):
+        faults.add(("rewards",), "every weight is 0, so that there is nothing to learn. Give one a weight.")
+
+
+def _beta(recipe: Recipe, sampler: SamplerFacts, faults: Faults) -> None:
+    objective = recipe.objective
+    if objective.beta > 0:
+        return
+    path = ("objective", "beta")
+    if objective.use in ("ipo", "dpo"):
+        faults.add(path, f"{objective.use} measures margins in 1/beta, so that 0 means nothing. Use more.")
+    elif not (sampler.on_policy and sampler.steps_per_round == 1):
+        words = (
+            f"0 needs groups drawn from the current policy at every step, and sampler '{sampler.name}' does not do"
+            " that: without the KL term the loss then has no minimum and the logits drift. Use a positive value."
+        )
+        faults.add(path, words)
+
+
+def _objective(recipe: Recipe, faults: Faults) -> None:
+    objective = recipe.objective
+    for key, owner in ONLY_WITH.items():
+        given = key in objective.model_fields_set and getattr(objective, key) is not None
+        if given and objective.use != owner:
+            words = f"it belongs to {owner}, and the objective is {objective.use}. Remove the line."
+            faults.add(("objective", key), words)
+
+
+def _sampling(recipe: Recipe, sampler: SamplerFacts, faults: Faults) -> None:
+    train = recipe.train
+    if train.steps is None and sampler.steps_per_round is not None:
+        faults.add(("train",), f"sampler '{sampler.name}' draws for ever. Say when to stop: train.steps.")
+    if train.groups_per_forward is not None and train.groups_per_forward > train.groups_per_step:
+        words = f"{train.groups_per_forward} is more than train.groups_per_step = {train.groups_per_step}. Lower it."
+        faults.add(("train", "groups_per_forward"), words)
+    if sampler.completions_per_prompt is not None and sampler.completions_per_prompt < 2:
+        words = "one completion per prompt contrasts with nothing. Draw at least 2."
+        faults.add(("sampler", "options"), words)
+
+
+def _evaluation(recipe: Recipe, faults: Faults) -> None:
+    evaluate = recipe.evaluate
+    for index, use in enumerate(evaluate.evaluators):
+        if use.use in [other.use for other in evaluate.evaluators[:index]]:
+            words = f"'{use.use}' is listed twice, and its figures would collide. Remove one."
+            faults.add(("evaluate", "with", index, "use"), words)
+    if evaluate.prompts is None:
+        for key in ("with", "every", "max_prompts"):
+            given = {"with": evaluate.evaluators, "every": evaluate.every, "max_prompts": evaluate.max_prompts}[key]
+            if given:
+                faults.add(("evaluate", key), "there is nothing to evaluate on. Give evaluate.prompts, or remove it.")

@@ -1,0 +1,220 @@
+"""A recipe with everything known: typed sections, components with checked options, and where each value came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from copgkit.components import Context, Sampler
+from copgkit.errors import CopgkitError, PluginError
+from copgkit.recipe.checks import ONLY_WITH, SamplerFacts, check_combinations
+from copgkit.recipe.faults import Faults
+from copgkit.recipe.overrides import Overrides, apply_overrides
+from copgkit.recipe.reading import Document, KeyPath, dotted, leaves, read_document
+from copgkit.recipe.schema import Recipe, Use
+from copgkit.registry import Registered, Registry
+
+U = TypeVar("U", bound=Use)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component that the recipe uses. key: where ("rewards[0]"). label: how metrics and messages call it."""
+
+    key: str
+    label: str
+    registered: Registered[Any]
+    options: BaseModel
+
+    def make(self, context: Context) -> Any:
+        """The component at work. Raises PluginError naming its owner if it fails in a way of its own."""
+        try:
+            return self.registered.cls(self.options, context)
+        except CopgkitError:
+            raise
+        except Exception as fault:
+            item = self.registered
+            raise PluginError(
+                f"{item.kind} '{item.name}' ({item.owner}) could not be made: {type(fault).__name__}: {fault}"
+            ) from fault
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components of a run."""
+
+    prompts: Part
+    sampler: Part
+    rewards: tuple[Part, ...]
+    evaluation_prompts: Part | None
+    evaluators: tuple[Part, ...]
+
+    def __iter__(self) -> Iterator[Part]:
+        held_out = () if self.evaluation_prompts is None else (self.evaluation_prompts,)
+        return iter((self.prompts, self.sampler, *self.rewards, *held_out, *self.evaluators))
+
+
+@dataclass(frozen=True)
+class ResolvedRecipe:
+    """A recipe that is ready to run.
+
+    recipe: all sections; options are complete, defaults of the plugins included. origins: where each value came from,
+    by dotted key: "recipe.yaml:12", "--set" or "default". path: the file as it was named; folder: where its relative
+    paths start; text: the file as it was given.
+    """
+
+    recipe: Recipe
+    parts: Parts
+    origins: Mapping[str, str]
+    path: Path
+    folder: Path
+    text: str
+
+    @property
+    def sampler_facts(self) -> SamplerFacts:
+        """What the sampler does with its options."""
+        return _sampler_facts(self.parts.sampler)
+
+    @property
+    def components(self) -> dict[str, Part]:
+        """The components by the key at which the recipe uses them: "sampler", "rewards[0]", "evaluate.with[0]"."""
+        return {part.key: part for part in self.parts}
+
+    def values(self) -> Iterator[tuple[str, Any]]:
+        """Every value of the recipe by its dotted key, in the order of the schema."""
+        for path, value in leaves(plain(self.recipe)):
+            yield dotted(path), value
+
+
+def load_recipe(path: str | Path, set: Overrides = (), registry: Registry | None = None) -> ResolvedRecipe:
+    """Reads, checks and resolves a recipe, without torch and without running anything.
+
+    set: changes, as ["objective.beta=0.1"] or {"objective.beta": 0.1}. registry: the components there are; the
+    installed ones by default. Raises RecipeError with every fault found, one a line, each with file and line.
+    """
+    path = Path(path)
+    folder = path.parent.resolve()
+    document = read_document(path, str(path))
+    apply_overrides(document, set)
+    faults = Faults(document)
+    recipe = faults.validate(Recipe, document.data)
+    registry = registry or Registry.load()
+    _add_files(registry, document.data.get("plugins"), folder, faults)
+    finder = _Finder(registry, document.data, faults)
+    parts = finder.parts()
+    faults.stop_if_any()
+    assert recipe is not None
+    assert parts is not None
+    check_combinations(recipe, _sampler_facts(parts.sampler), faults)
+    faults.stop_if_any()
+    complete = _with_options(recipe, parts)
+    return ResolvedRecipe(complete, parts, _origins(complete, document), path, folder, document.text)
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as the data that a YAML file would hold, without the settings that do not apply to its objective."""
+    data: dict[str, Any] = recipe.model_dump(mode="json", by_alias=True)
+    for key, objective in ONLY_WITH.items():
+        if recipe.objective.use != objective:
+            del data["objective"][key]
+    return data
+
+
+def _sampler_facts(part: Part) -> SamplerFacts:
+    """What the sampler says of itself before it is set up: both attributes may depend on the options."""
+    cls: type[Sampler] = part.registered.cls
+    sampler = object.__new__(cls)
+    sampler.options = part.options
+    plan = cls.plan(part.options)
+    return SamplerFacts(part.registered.name, sampler.on_policy, sampler.steps_per_round, plan.completions_per_prompt)
+
+
+def _add_files(registry: Registry, files: Any, folder: Path, faults: Faults) -> None:
+    for index, file in enumerate(files if isinstance(files, list) else ()):
+        if isinstance(file, str):
+            try:
+                registry.add_file(folder / file, file)
+            except PluginError as fault:
+                faults.add(("plugins", index), str(fault))
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """Finds the components that the data names, and checks their options; a fault is noted and gives None."""
+
+    registry: Registry
+    data: dict[str, Any]
+    faults: Faults
+
+    def parts(self) -> Parts | None:
+        prompts = self.part(("prompts",), "prompt source")
+        sampler = self.part(("sampler",), "sampler")
+        rewards = self.parts_of(("rewards",), "reward source")
+        held_out = self.part(("evaluate", "prompts"), "prompt source")
+        evaluators = self.parts_of(("evaluate", "with"), "evaluator")
+        return Parts(prompts, sampler, rewards, held_out, evaluators) if prompts and sampler else None
+
+    def parts_of(self, path: KeyPath, kind: str) -> tuple[Part, ...]:
+        items = _at(self.data, path)
+        found = [self.part((*path, index), kind) for index in range(len(items) if isinstance(items, list) else 0)]
+        return tuple(part for part in found if part)
+
+    def part(self, path: KeyPath, kind: str) -> Part | None:
+        use = _at(self.data, path)
+        if not isinstance(use, dict) or not isinstance(use.get("use"), str):
+            return None  # the schema has said so, or there is none
+        item = self.registry.lookup(kind, use["use"])
+        if item is None:
+            self.faults.add((*path, "use"), self.registry.unknown(kind, use["use"]))
+            self.faults.note(self.registry.failures_note())
+            return None
+        options = use.get("options", {})
+        if not isinstance(options, dict):
+            return None
+        owner = f"'{item.name}' ({item.owner})"
+        checked = self.faults.validate(item.cls.Options, options, at=(*path, "options"), owner=owner)
+        label = use.get("name") or item.name
+        return Part(dotted(path), str(label), item, checked) if checked is not None else None
+
+
+def _at(data: Any, path: KeyPath) -> Any:
+    """The data at a path; None where it leads nowhere."""
+    for part in path:
+        if isinstance(part, int):
+            data = data[part] if isinstance(data, list) else None
+        else:
+            data = data.get(part) if isinstance(data, dict) else None
+    return data
+
+
+def _with_options(recipe: Recipe, parts: Parts) -> Recipe:
+    """The recipe with the complete options of every component."""
+    evaluate = recipe.evaluate
+    held_out, part = evaluate.prompts, parts.evaluation_prompts
+    changed = {
+        "prompts": held_out if held_out is None or part is None else _complete(held_out, part),
+        "evaluators": list(map(_complete, evaluate.evaluators, parts.evaluators)),
+    }
+    return recipe.model_copy(
+        update={
+            "prompts": _complete(recipe.prompts, parts.prompts),
+            "sampler": _complete(recipe.sampler, parts.sampler),
+            "rewards": list(map(_complete, recipe.rewards, parts.rewards)),
+            "evaluate": evaluate.model_copy(update=changed),
+        }
+    )
+
+
+def _complete(use: U, part: Part) -> U:
+    return use.model_copy(update={"options": part.options.model_dump(mode="json", by_alias=True)})
+
+
+def _origins(recipe: Recipe, document: Document) -> dict[str, str]:
+    short = Document(None, Path(document.name).name, "", document.key_lines, document.value_lines, document.overridden)
+    return {
+        dotted(path): short.place(path) if document.is_given(path) else "default" for path, _ in leaves(plain(recipe))
+    }

@@ -1,0 +1,273 @@
+"""From installed plugins to component classes: entry points of group `copgkit`, one-file plugins, names.
+
+Plugins are loaded and called one at a time, so that every name knows its distribution and version, and so that one
+that is broken is recorded as a `Failure` and does no harm until somebody needs a name that nobody offers. Everything
+is checked at this door; whoever gets a class from a registry need not look at it again. No torch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pluggy
+from pydantic import BaseModel
+
+from copgkit import hookspecs
+from copgkit.components import Component, Evaluator, PromptSource, RewardSource, Sampler
+from copgkit.errors import PluginError
+from copgkit.plugin_files import load_plugin_file
+
+GROUP = "copgkit"
+ONLY = "COPGKIT_PLUGINS"
+
+Hook = tuple[type[Component], tuple[str, ...]]
+HOOKS: dict[str, Hook] = {
+    "register_prompt_sources": (PromptSource, ("load",)),
+    "register_samplers": (Sampler, ("draw",)),
+    "register_reward_sources": (RewardSource, ("score", "score_groups")),
+    "register_evaluators": (Evaluator, ("evaluate",)),
+}
+"""Each hook with what its components extend, and the methods of which one must be theirs."""
+
+KINDS = tuple(base.kind for base, _ in HOOKS.values())
+C = TypeVar("C", bound=Component)
+
+
+@dataclass(frozen=True)
+class Registered(Generic[C]):
+    """A component class under its name, and who brought it."""
+
+    cls: type[C]
+    name: str
+    kind: str
+    distribution: str
+    version: str
+
+    @property
+    def owner(self) -> str:
+        """The distribution and its version, as messages show them."""
+        return f"{self.distribution} {self.version}".strip()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plugin that could not be loaded. name: its entry point."""
+
+    name: str
+    distribution: str
+    version: str
+    reason: str
+
+    def __str__(self) -> str:
+        entry = f"{self.name} of " if self.name != self.distribution else ""
+        return f"{entry}{self.distribution} {self.version}".rstrip() + f" ({self.reason})"
+
+
+@dataclass
+class Registry:
+    """What can be used, by kind and name, and which plugins could not be loaded."""
+
+    failures: list[Failure] = field(default_factory=list)
+    _components: dict[tuple[str, str], Registered[Any]] = field(default_factory=dict)
+    _manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(hookspecs.PROJECT))
+
+    def __post_init__(self) -> None:
+        self._manager.add_hookspecs(hookspecs)
+
+    @classmethod
+    def load(cls, files: Iterable[Path] = ()) -> Registry:
+        """Every installed plugin (those named in COPGKIT_PLUGINS, if set), then one-file plugins.
+
+        Raises PluginError for a name taken twice and for a file that cannot be loaded; a broken installed plugin is a
+        Failure.
+        """
+        registry = cls()
+        for point in _wanted(sorted(entry_points(group=GROUP), key=lambda point: point.name)):
+            registry._add_entry_point(point)
+        for file in files:
+            registry.add_file(file)
+        return registry
+
+    def add_file(self, file: Path, shown: str = "") -> None:
+        """Adds a one-file plugin; messages call it `shown`. Raises PluginError naming file and line if it is broken."""
+        shown = shown or str(file)
+        module, version = load_plugin_file(file, shown)
+        try:
+            found = self._collect(module, shown, shown, version)
+        except _Refused as fault:
+            raise PluginError(f"{shown}: {fault}.") from fault
+        self._take(found)
+
+    def get(self, kind: str, name: str) -> Registered[Any]:
+        """The component of this kind and name. Raises PluginError with the nearest name, the known ones and the
+        plugins that could not be loaded."""
+        found = self.lookup(kind, name)
+        if found is None:
+            raise PluginError(f"{self.unknown(kind, name)}  {self.failures_note()}".rstrip())
+        return found
+
+    def lookup(self, kind: str, name: str) -> Registered[Any] | None:
+        """The component of this kind and name; None if there is none."""
+        return self._components.get((kind, name))
+
+    def find(self, name: str) -> list[Registered[Any]]:
+        """The components of any kind with this name; `kind/name` (the kind in kebab-case) asks for one kind."""
+        kind, _, plain = name.rpartition("/")
+        return [item for item in self if item.name == plain and kind in ("", item.kind, item.kind.replace(" ", "-"))]
+
+    def __iter__(self) -> Iterator[Registered[Any]]:
+        """Every component, by kind and then by name."""
+        return iter(sorted(self._components.values(), key=lambda item: (KINDS.index(item.kind), item.name)))
+
+    def names(self, kind: str) -> list[str]:
+        """The known names of one kind."""
+        return [item.name for item in self if item.kind == kind]
+
+    def failures_note(self) -> str:
+        """One sentence about the plugins that could not be loaded; empty if there are none."""
+        if not self.failures:
+            return ""
+        count = len(self.failures)
+        noun = "plugin" if count == 1 else "plugins"
+        return f"{count} {noun} could not be loaded: {'; '.join(map(str, self.failures))}."
+
+    def unknown(self, kind: str, name: str) -> str:
+        """What to say of a name that nobody registers: the nearest name, and the known ones."""
+        known = self.names(kind)
+        near = get_close_matches(name.replace("_", "-").lower(), known, n=1)
+        elsewhere = [item.kind for item in self.find(name)]
+        hint = ""
+        if near:
+            hint = f" Did you mean '{near[0]}' ({self.get(kind, near[0]).owner})?"
+        elif elsewhere:
+            hint = f" There is a {elsewhere[0]} of that name."
+        return f"no {kind} is called '{name}'.{hint}\n  Known: {', '.join(known) or 'none'}."
+
+    def _add_entry_point(self, point: EntryPoint) -> None:
+        distribution, version = _owner(point)
+        try:
+            found = self._collect(point.load(), f"{distribution}:{point.name}", distribution, version)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as fault:  # a plugin that calls sys.exit() must not end the program
+            self.failures.append(Failure(point.name, distribution, version, _reason(fault)))
+        else:
+            self._take(found)
+
+    def _collect(self, plugin: object, plugin_name: str, distribution: str, version: str) -> list[Registered[Any]]:
+        """Calls the hooks of one plugin and gives what it registers. Leaves no trace of a plugin that fails."""
+        self._register(plugin, plugin_name)
+        found: list[Registered[Any]] = []
+        try:
+            for hook_name, hook in HOOKS.items():
+                self._call(plugin, hook_name, _Collector(hook, distribution, version, found))
+        except BaseException:
+            self._manager.unregister(plugin)
+            raise
+        return found
+
+    def _take(self, found: list[Registered[Any]]) -> None:
+        for item in found:
+            other = self._components.get((item.kind, item.name))
+            if other is not None:
+                raise PluginError(
+                    f"{item.kind} '{item.name}': both {other.owner} and {item.owner} register this name. Uninstall one,"
+                    f" or set {ONLY} to the plugins you want."
+                )
+            self._components[item.kind, item.name] = item
+
+    def _register(self, plugin: object, plugin_name: str) -> None:
+        try:
+            self._manager.register(plugin, plugin_name)
+        except (pluggy.PluginValidationError, ValueError) as fault:
+            raise _Refused(" ".join(str(fault).split())) from fault
+        hooks = self._manager.get_hookcallers(plugin) or []
+        unknown = [hook.name for hook in hooks if not hook.has_spec()]
+        if unknown or not hooks:
+            self._manager.unregister(plugin)
+            if not unknown:
+                raise _Refused("it has no function with @hookimpl")
+            raise _Refused(f"there is no hook '{unknown[0]}'; the hooks are {', '.join(HOOKS)}")
+
+    def _call(self, plugin: object, hook_name: str, register: _Collector) -> None:
+        others = [other for other in self._manager.get_plugins() if other is not plugin]
+        self._manager.subset_hook_caller(hook_name, others)(register=register)
+
+
+class _Refused(Exception):
+    """A plugin breaks its contract; becomes a Failure or a PluginError."""
+
+
+@dataclass
+class _Collector:
+    """What a plugin calls as `register(name, cls)`: checks both and keeps them."""
+
+    hook: Hook
+    distribution: str
+    version: str
+    found: list[Registered[Any]]
+
+    def __call__(self, name: str, cls: type[Component]) -> None:
+        base, methods = self.hook
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+            raise _Refused(f"{name!r} is not a name for a {base.kind}: use kebab-case, for instance 'reward-model'")
+        if any(item.name == name and item.kind == base.kind for item in self.found):
+            raise _Refused(f"it registers {base.kind} '{name}' twice")
+        fault = _fault_of(cls, base, methods)
+        if fault:
+            raise _Refused(f"{base.kind} '{name}': {fault}")
+        self.found.append(Registered(cls, name, base.kind, self.distribution, self.version))
+
+
+def _fault_of(cls: Any, base: type[Component], methods: tuple[str, ...]) -> str:
+    """What is wrong with a component class; empty if nothing is."""
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        return f"{cls!r} is not a subclass of {base.__name__}"
+    if all(getattr(cls, method) is getattr(base, method) for method in methods):
+        return f"{cls.__name__} does not define {' or '.join(f'{method}()' for method in methods)}"
+    options: Any = cls.Options
+    if not (isinstance(options, type) and issubclass(options, BaseModel)):
+        return f"{cls.__name__}.Options is not a pydantic model; write class Options({base.__name__}.Options)"
+    if options.model_config.get("extra") != "forbid":
+        return f"{cls.__name__}.Options accepts unknown keys; write class Options({base.__name__}.Options)"
+    return "" if options.__pydantic_complete__ or options.model_rebuild() else f"{cls.__name__}.Options is incomplete"
+
+
+def _wanted(points: list[EntryPoint]) -> list[EntryPoint]:
+    """The entry points that COPGKIT_PLUGINS names, by entry point or by distribution; all if it is not set, none if it
+    is empty."""
+    limit = os.environ.get(ONLY)
+    if limit is None:
+        return points
+    wanted = [name.strip() for name in limit.split(",") if name.strip()]
+    known = {name for point in points for name in (point.name, _owner(point)[0])}
+    for name in wanted:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"Installed: {', '.join(sorted(known)) or 'none'}."
+            raise PluginError(f"{ONLY}: no installed plugin is called '{name}'. {hint}")
+    return [point for point in points if point.name in wanted or _owner(point)[0] in wanted]
+
+
+def _owner(point: EntryPoint) -> tuple[str, str]:
+    """Name and version of the distribution of an entry point; metadata may be damaged."""
+    distribution = point.dist
+    metadata: Any = distribution.metadata if distribution else None
+    if not metadata or not metadata["Name"]:
+        return point.value.partition(":")[0].partition(".")[0], ""
+    return str(metadata["Name"]), str(metadata["Version"] or "")
+
+
+def _reason(fault: BaseException) -> str:
+    """An exception in one line, by its own words where those suffice."""
+    words = " ".join(str(fault).split())
+    if isinstance(fault, _Refused | ImportError) and words:
+        return words
+    return f"{type(fault).__name__}: {words}" if words else type(fault).__name__
