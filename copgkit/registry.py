@@ -42,13 +42,20 @@ C = TypeVar("C", bound=Component)
 
 @dataclass(frozen=True)
 class Registered(Generic[C]):
-    """A component class under its name, and who brought it."""
+    """A component class under its name, and who brought it. plugin: the entry point, or the one-file plugin."""
 
     cls: type[C]
     name: str
     kind: str
     distribution: str
     version: str
+    plugin: str = ""
+
+    @property
+    def help(self) -> str:
+        """The first line of the class's docstring; empty if it has none of its own."""
+        lines = (self.cls.__doc__ or "").strip().splitlines()
+        return lines[0] if lines else ""
 
     @property
     def owner(self) -> str:
@@ -130,6 +137,14 @@ class Registry:
         """The known names of one kind."""
         return [item.name for item in self if item.kind == kind]
 
+    def unknown_anywhere(self, name: str) -> str:
+        """What to say of a name that no kind of component has."""
+        known = sorted({item.name for item in self})
+        near = get_close_matches(name.rpartition("/")[2].replace("_", "-").lower(), known, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        notes = [f"Known: {', '.join(known) or 'none'}.", self.failures_note()]
+        return f"nothing is called '{name}'.{hint}\n  {'  '.join(notes)}".rstrip()
+
     def failures_note(self) -> str:
         """One sentence about the plugins that could not be loaded; empty if there are none."""
         if not self.failures:
@@ -153,7 +168,7 @@ class Registry:
     def _add_entry_point(self, point: EntryPoint) -> None:
         distribution, version = _owner(point)
         try:
-            found = self._collect(point.load(), f"{distribution}:{point.name}", distribution, version)
+            found = self._collect(point.load(), point.name, distribution, version)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as fault:  # a plugin that calls sys.exit() must not end the program
@@ -161,13 +176,13 @@ class Registry:
         else:
             self._take(found)
 
-    def _collect(self, plugin: object, plugin_name: str, distribution: str, version: str) -> list[Registered[Any]]:
+    def _collect(self, plugin: object, name: str, distribution: str, version: str) -> list[Registered[Any]]:
         """Calls the hooks of one plugin and gives what it registers. Leaves no trace of a plugin that fails."""
-        self._register(plugin, plugin_name)
+        self._register(plugin, f"{distribution}:{name}")
         found: list[Registered[Any]] = []
         try:
             for hook_name, hook in HOOKS.items():
-                self._call(plugin, hook_name, _Collector(hook, distribution, version, found))
+                self._call(plugin, hook_name, _Collector(hook, (distribution, version, name), found))
         except BaseException:
             self._manager.unregister(plugin)
             raise
@@ -210,8 +225,7 @@ class _Collector:
     """What a plugin calls as `register(name, cls)`: checks both and keeps them."""
 
     hook: Hook
-    distribution: str
-    version: str
+    owner: tuple[str, str, str]
     found: list[Registered[Any]]
 
     def __call__(self, name: str, cls: type[Component]) -> None:
@@ -223,7 +237,7 @@ class _Collector:
         fault = _fault_of(cls, base, methods)
         if fault:
             raise _Refused(f"{base.kind} '{name}': {fault}")
-        self.found.append(Registered(cls, name, base.kind, self.distribution, self.version))
+        self.found.append(Registered(cls, name, base.kind, *self.owner))
 
 
 def _fault_of(cls: Any, base: type[Component], methods: tuple[str, ...]) -> str:

@@ -1,0 +1,91 @@
+"""The command line: one file per command, and one place where errors become exit statuses.
+
+0: done. 1: a fault of copgkit itself, or `verify` failed. 2: something the user can mend. 130: interrupted.
+Nothing heavy is imported here; the commands import what they need when they are called.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from copgkit.cli.check import check
+from copgkit.cli.describe import describe
+from copgkit.cli.plugins import plugins
+from copgkit.cli.run import run
+from copgkit.cli.schema import schema
+from copgkit.cli.verify import verify
+from copgkit.errors import CopgkitError
+
+app = typer.Typer(
+    help="Align a language model with any score a sequence can be given, by Contrastive Policy Gradient.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (run, check, plugins, describe, schema, verify):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"copgkit {version('copgkit')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of errors; also after the command.")
+    ] = False,
+) -> None:
+    """Align a language model with any score a sequence can be given, by Contrastive Policy Gradient."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and ends the process with its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_status([word for word in given if word != "--debug"], debug="--debug" in given))
+
+
+def _status(arguments: list[str], debug: bool) -> int:
+    try:
+        status = app(args=arguments, prog_name="copgkit", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough. Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as fault:
+        if debug:
+            traceback.print_exception(fault)
+        return _explain(fault, debug)
+
+
+def _explain(fault: Exception, debug: bool) -> int:
+    """Says what went wrong, and gives the exit status."""
+    if isinstance(fault, CopgkitError):
+        print(fault, file=sys.stderr)
+        return 2
+    if hasattr(fault, "show") and hasattr(fault, "exit_code"):  # how typer says that a command line is wrong
+        fault.show()
+        return int(fault.exit_code)
+    if type(fault).__name__ == "Abort":  # how some versions of typer say KeyboardInterrupt
+        return 130
+    hint = "" if debug else " Run it again with --debug for the traceback."
+    print(f"This is a bug in copgkit: {type(fault).__name__}: {fault}.{hint}", file=sys.stderr)
+    return 1
