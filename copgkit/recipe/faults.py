@@ -171,7 +171,7 @@ class _Explanation:
         if near:
             return f"{what}. Did you mean '{near}'?"
         if not self.owner:
-            elsewhere = _section_with(self.model, key)
+            elsewhere = _section_with(self.model, key, besides=section)
             if elsewhere:
                 return f"{what}. It belongs to '{elsewhere}'."
             if "options" in known:
@@ -216,11 +216,11 @@ def _remedy(expected: Sequence[str], value: Any) -> str:
     return ""
 
 
-def _section_with(model: type[BaseModel], key: str) -> str:
-    """The section of the recipe that knows this key; empty if none does."""
+def _section_with(model: type[BaseModel], key: str, besides: KeyPath) -> str:
+    """Another section of the recipe that knows this key; empty if none does."""
     for section, field in fields_of(model).items():
         for owner in _models_in(field.annotation):
-            if key in fields_of(owner) and "options" not in fields_of(owner):
+            if besides != (section,) and key in fields_of(owner) and "options" not in fields_of(owner):
                 return section
     return ""
 

@@ -40,8 +40,9 @@ class Document:
     overridden: list[KeyPath] = field(default_factory=list)
 
     def is_overridden(self, path: KeyPath) -> bool:
-        """Whether --set gave this value, or one that it is part of."""
-        return any(path[: len(given)] == given for given in self.overridden)
+        """Whether --set gave this value, one that it is part of, or one for which it had to be made."""
+        made = bool(path) and path not in self.key_lines
+        return any(path[: len(given)] == given or (made and given[: len(path)] == path) for given in self.overridden)
 
     def is_given(self, path: KeyPath) -> bool:
         """Whether the file or --set gave this value, rather than a default."""

@@ -1,0 +1,242 @@
+"""The command line: what it prints, its exit statuses, and that answering costs no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from recipe_world import write_recipe
+
+from copgkit.cli import main
+from copgkit.cli.terminal import amount, columns
+from copgkit.errors import CopgkitError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _only_the_file(monkeypatch):
+    monkeypatch.setenv("COPGKIT_PLUGINS", "")
+
+
+@pytest.fixture
+def copgkit(capsys):
+    """copgkit("check", "r.yaml") -> exit status, standard output, standard error."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return end.value.code, printed.out, printed.err
+
+    return call
+
+
+def test_check_shows_every_value_with_its_origin_in_one_column(copgkit, tmp_path):
+    status, out, err = copgkit("check", write_recipe(tmp_path), "--set", "train.epochs=3")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    epochs = next(line for line in lines if line.startswith("train.epochs"))
+    beta = next(line for line in lines if line.startswith("objective.beta"))
+    assert epochs.split() == ["train.epochs", "3", "--set"]
+    assert beta.split() == ["objective.beta", "0.05", "r.yaml:12"]
+    assert epochs.index("--set") == beta.index("r.yaml:12")
+    assert next(line for line in lines if line.startswith("steps")).split()[1] == "12"
+    assert next(line for line in lines if line.startswith("parameters")).split()[1] == "unknown"
+
+
+def test_check_as_json_holds_values_origins_components_and_plan(copgkit, tmp_path):
+    status, out, _ = copgkit("check", "--json", write_recipe(tmp_path))
+    data = json.loads(out)
+    assert status == 0
+    assert data["values"]["train.learning_rate"] == {"value": 1e-6, "origin": "r.yaml:16"}
+    assert data["components"]["rewards[0]"]["name"] == "taste"
+    assert {figure["name"]: figure["value"] for figure in data["plan"]}["steps"] == 8
+
+
+def test_a_fault_is_printed_without_a_traceback_and_exits_with_2(copgkit, tmp_path):
+    path = write_recipe(tmp_path, ("epochs: 2", "epoch: 2"))
+    status, out, err = copgkit("check", path)
+    assert (status, out) == (2, "")
+    assert err == f"{path}:14: train.epoch: unknown key of 'train'. Did you mean 'epochs'?\n"
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_debug_shows_the_traceback_wherever_it_stands(copgkit, tmp_path, position):
+    arguments = ["check", tmp_path / "absent.yaml"]
+    arguments.insert(position, "--debug")
+    status, _, err = copgkit(*arguments)
+    assert status == 2
+    assert "Traceback" in err
+    assert "no such file" in err.splitlines()[-1]
+
+
+def test_an_unexpected_exception_is_named_a_bug(copgkit, monkeypatch, tmp_path):
+    monkeypatch.setattr("copgkit.recipe.make_plan", lambda resolved: 1 / 0)
+    status, _, err = copgkit("check", write_recipe(tmp_path))
+    assert status == 1
+    assert err.startswith("This is a bug in copgkit: ZeroDivisionError: division by zero.")
+    assert "--debug" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"), [(KeyboardInterrupt(), 130), (BrokenPipeError(), 0), (CopgkitError("x: y. z."), 2)]
+)
+def test_every_ending_has_its_exit_status(monkeypatch, tmp_path, fault, expected):
+    def fail(*arguments):
+        raise fault
+
+    monkeypatch.setattr("copgkit.recipe.load_recipe", fail)
+    monkeypatch.setattr("os.dup2", lambda *descriptors: None)
+    monkeypatch.setattr("sys.stdout", open(os.devnull, "w"))  # noqa: SIM115
+    with pytest.raises(SystemExit) as end:
+        main(["check", str(tmp_path)])
+    assert (end.value.code or 0) == expected
+
+
+def test_plugins_lists_components_and_failures(copgkit, tmp_path, monkeypatch):
+    (tmp_path / "broken_for_cli.py").write_text("import nothing_of_that_name")
+    info = tmp_path / "copgkit_broken-0.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: copgkit-broken\nVersion: 0.2\n")
+    (info / "entry_points.txt").write_text("[copgkit]\nbroken = broken_for_cli\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("COPGKIT_PLUGINS", "broken,samplers")
+    status, out, _ = copgkit("plugins")
+    assert status == 0
+    assert out.split("\n")[0].split()[:4] == ["KIND", "NAME", "PLUGIN", "DISTRIBUTION"]
+    assert "copgkit-broken 0.2  No module named 'nothing_of_that_name'" in out
+    data = json.loads(copgkit("plugins", "--json")[1])
+    assert data["failures"][0]["distribution"] == "copgkit-broken"
+
+
+@pytest.fixture
+def calm(monkeypatch):
+    """The foreign plugin's source on the path, announced as an installer would announce it."""
+
+    def install(folder):
+        (folder / "calm_reward.py").write_text((ROOT / "tests/foreign_plugin/calm_reward.py").read_text())
+        info = folder / "copgkit_calm-2.1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: copgkit-calm\nVersion: 2.1.0\n")
+        (info / "entry_points.txt").write_text("[copgkit]\ncalm = calm_reward\n")
+        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.setenv("COPGKIT_PLUGINS", "calm")
+
+    return install
+
+
+def test_describe_gives_types_defaults_and_help(copgkit, tmp_path, calm):
+    calm(tmp_path)
+    status, out, _ = copgkit("describe", "calm")
+    assert status == 0
+    assert out.startswith("calm  reward source, copgkit-calm 2.1.0 (plugin calm)\n")
+    assert "tolerated  number, at least 0, at most 1  default 0.1  Share of capitals that costs nothing." in out
+    assert "rewards: [{use: calm}]" in out
+    (data,) = json.loads(copgkit("describe", "reward-source/calm", "--json")[1])
+    assert data["options"]["properties"]["tolerated"]["default"] == 0.1
+
+
+def test_describe_suggests_the_nearest_name(copgkit, tmp_path, calm):
+    calm(tmp_path)
+    status, _, err = copgkit("describe", "clam")
+    assert status == 2
+    assert err.startswith("nothing is called 'clam'. Did you mean 'calm'?\n  Known: calm.")
+
+
+def test_schema_prints_a_json_schema(copgkit):
+    status, out, _ = copgkit("schema")
+    assert status == 0
+    assert json.loads(out)["properties"]["version"]["const"] == 1
+
+
+def test_run_refuses_a_faulty_recipe_before_it_imports_anything_heavy(tmp_path):
+    path = write_recipe(tmp_path, ("epochs: 2", "epoch: 2"))
+    code = (
+        "import sys\nfrom copgkit.cli import main\n"
+        f"try:\n    main(['run', {str(path)!r}])\n"
+        "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["2", "False"]
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["plugins"], ["describe"], ["schema"], ["--help"], ["--version"]])
+def test_answering_imports_nothing_heavy(tmp_path, arguments, monkeypatch):
+    monkeypatch.delenv("COPGKIT_PLUGINS")  # with every installed plugin, too
+    if arguments == ["check"]:
+        arguments = ["check", str(write_recipe(tmp_path))]
+    if arguments == ["describe"]:
+        arguments = ["describe", "reference"]
+    heavy = ("torch", "transformers", "datasets", "evaluate", "accelerate", "matplotlib", "numpy")
+    code = (
+        "import sys\nfrom copgkit.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit as end:\n    pass\n"
+        f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"copgkit {arguments[0]}: {seconds:.2f} s of CPU time, the interpreter's start included")
+    assert ended.stderr.splitlines()[-1] == "[]"
+    assert seconds < 2.0, "half a second on an idle machine; torch alone would take longer than this"
+
+
+def test_the_module_is_the_command():
+    ended = subprocess.run([sys.executable, "-m", "copgkit", "--version"], capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("copgkit ")
+
+
+def test_a_reader_that_stops_reading_makes_no_noise(tmp_path):
+    command = f"{sys.executable} -m copgkit schema | head -c 1"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert ended.stdout == "{"
+    assert ended.stderr == ""
+
+
+@pytest.mark.skipif(
+    not (find_spec("pip") and find_spec("setuptools")), reason="needs pip and setuptools beside copgkit"
+)
+def test_an_installed_foreign_plugin_is_found_with_name_distribution_and_version(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "site"
+    source.mkdir()
+    for file in ("pyproject.toml", "calm_reward.py"):
+        (source / file).write_text((ROOT / "tests/foreign_plugin" / file).read_text())
+    flags = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *flags, str(source)], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(target), "COPGKIT_PLUGINS": "calm"}
+    command = [sys.executable, "-m", "copgkit", "plugins", "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    (item,) = json.loads(ended.stdout)["components"]
+    assert (item["name"], item["plugin"]) == ("calm", "calm")
+    assert (item["distribution"], item["version"]) == ("copgkit-calm", "2.1.0")
+
+
+def test_columns_are_aligned_and_the_last_one_wraps_under_itself(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    lines = columns([("a", "1", "short"), ("bbb", "22", "word " * 10)], right=(1,))
+    assert lines[0] == "a     1  short"
+    assert lines[1].startswith("bbb  22  word word")
+    assert lines[2].startswith(" " * 9 + "word")
+    assert all(len(line) <= 50 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (None, "bytes", "unknown"),
+        (1234567, "tokens", "1,234,567"),
+        (3_210_000_000, "bytes", "3.21 GB"),
+        (500, "bytes", "1 kB"),
+    ],
+)
+def test_amounts_are_shown_for_people(value, unit, shown):
+    assert amount(value, unit) == shown
