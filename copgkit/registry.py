@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
@@ -21,7 +22,7 @@ from pydantic import BaseModel
 
 from copgkit import hookspecs
 from copgkit.components import Component, Evaluator, PromptSource, RewardSource, Sampler
-from copgkit.errors import PluginError
+from copgkit.errors import CopgkitError, PluginError
 from copgkit.plugin_files import load_plugin_file
 
 GROUP = "copgkit"
@@ -61,6 +62,17 @@ class Registered(Generic[C]):
     def owner(self) -> str:
         """The distribution and its version, as messages show them."""
         return f"{self.distribution} {self.version}".strip()
+
+    @contextmanager
+    def blamed_for(self, what: str) -> Iterator[None]:
+        """Turns an exception of the component's own code into a PluginError that names its owner."""
+        try:
+            yield
+        except CopgkitError:
+            raise
+        except Exception as fault:
+            words = f"{self.kind} '{self.name}' ({self.owner}): {what} raised {_reason(fault)}"
+            raise PluginError(f"{words}. This is for its author to mend; --debug shows where.") from fault
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from recipe_world import RECIPE, write_recipe
+from recipe_world import PLUGIN, RECIPE, write_recipe
 
-from copgkit.errors import RecipeError
-from copgkit.recipe import load_recipe, to_yaml
+from copgkit.errors import PluginError, RecipeError
+from copgkit.recipe import load_recipe, make_plan, to_yaml
 
 
 @pytest.fixture(autouse=True)
@@ -149,6 +149,12 @@ def test_the_python_name_of_a_key_is_not_a_second_spelling(tmp_path, name):
             "  - use: taste\n  - use: taste",
             "r.yaml:10: rewards[1].use: 'taste' is also the name of rewards[0]",
         ),
+        (
+            "  - use: taste",
+            "  - use: taste\n    name: a/b",
+            "r.yaml:10: rewards[0].name: it becomes part of a metric's name.",
+        ),
+        ("model: tiny", "model: ./tiny", "r.yaml:3: policy.model: there is no folder './tiny'."),
         ("  - use: taste", "  - use: taste\n    weight: 0", "r.yaml:8: rewards: every weight is 0"),
     ],
 )
@@ -237,3 +243,48 @@ def test_the_public_api_loads_recipes(tmp_path):
     resolved = copgkit.load_recipe(str(write_recipe(tmp_path)), set={"objective.beta": 0.1})
     assert isinstance(resolved.recipe, copgkit.Recipe)
     assert resolved.recipe.objective.beta == 0.1
+
+
+@pytest.mark.parametrize(
+    ("model", "local"), [("assets/typo", True), ("org/name", False), ("a/b/c", True), ("gpt2", False)]
+)
+def test_a_model_that_can_only_be_a_folder_must_be_there(tmp_path, model, local):
+    (tmp_path / "assets").mkdir()
+    path = write_recipe(tmp_path, ("model: tiny", f"model: {model}"))
+    if local:
+        assert "policy.model: there is no folder" in faults(path)
+    else:
+        assert load_recipe(path).recipe.policy.model == model
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("return self.options.limit", "return 1 / 0", "prompt source 'lines' (world.py"),
+        (
+            "    def load(self):",
+            "    def setup(self):\n        1 / 0\n    def load(self):",
+            "prompt source 'lines' (world.py",
+        ),
+        ("return SamplingPlan(", "return 1 / 0, SamplingPlan(", "sampler 'drawn' (world.py"),
+    ],
+)
+def test_an_exception_in_a_plugin_is_blamed_on_its_owner(tmp_path, old, new, message):
+    path = write_recipe(tmp_path)
+    assert old in PLUGIN
+    (tmp_path / "world.py").write_text(PLUGIN.replace(old, new, 1))
+    with pytest.raises(PluginError) as fault:
+        make_plan(load_recipe(path))
+    assert str(fault.value).startswith(message)
+    assert "raised ZeroDivisionError: division by zero" in str(fault.value)
+
+
+def test_a_validator_that_raises_is_a_fault_of_the_options(tmp_path):
+    path = write_recipe(tmp_path)
+    check = "    @field_validator('scale')\n    def _check(cls, value):\n            raise KeyError('odd')\n"
+    plugin = PLUGIN.replace(
+        "        strict: bool",
+        check.replace("    @", "        @").replace("    def", "        def") + "        strict: bool",
+    )
+    (tmp_path / "world.py").write_text("from pydantic import field_validator\n" + plugin)
+    assert "rewards[0].options: 'taste' (world.py" in faults(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from copgkit.components import SamplingPlan
 from copgkit.recipe.faults import Faults
 from copgkit.recipe.schema import Recipe
 
@@ -18,7 +19,7 @@ class SamplerFacts:
     name: str
     on_policy: bool
     steps_per_round: int | None
-    completions_per_prompt: int | None
+    plan: SamplingPlan
 
 
 def check_combinations(recipe: Recipe, sampler: SamplerFacts, faults: Faults) -> None:
@@ -38,6 +39,8 @@ def _rewards(recipe: Recipe, faults: Faults) -> None:
             other = f"rewards[{seen[reward.label]}]"
             words = f"'{reward.label}' is also the name of {other}. Give one of them another `name`."
             faults.add(("rewards", index, key), words)
+        elif "/" in reward.label or reward.label != "".join(reward.label.split()):
+            faults.add(("rewards", index, key), "it becomes part of a metric's name. Leave out spaces and slashes.")
         seen.setdefault(reward.label, index)
     if all(reward.weight == 0 for reward in recipe.rewards):
         faults.add(("rewards",), "every weight is 0, so that there is nothing to learn. Give one a weight.")
@@ -74,7 +77,7 @@ def _sampling(recipe: Recipe, sampler: SamplerFacts, faults: Faults) -> None:
     if train.groups_per_forward is not None and train.groups_per_forward > train.groups_per_step:
         words = f"{train.groups_per_forward} is more than train.groups_per_step = {train.groups_per_step}. Lower it."
         faults.add(("train", "groups_per_forward"), words)
-    if sampler.completions_per_prompt is not None and sampler.completions_per_prompt < 2:
+    if sampler.plan.completions_per_prompt is not None and sampler.plan.completions_per_prompt < 2:
         words = "one completion per prompt contrasts with nothing. Draw at least 2."
         faults.add(("sampler", "options"), words)
 

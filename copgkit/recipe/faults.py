@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from copgkit.errors import RecipeError
+from copgkit.errors import CopgkitError, RecipeError
 from copgkit.recipe.reading import Document, KeyPath, describe, dotted, scalar
 
 M = TypeVar("M", bound=BaseModel)
@@ -73,7 +73,12 @@ class Faults:
             for path, errors in _by_path(data, refusal).items():
                 words = _Explanation(model, data, path, errors, owner).words()
                 self.add((*at, *path), words, of_key=errors[0]["type"] == "extra_forbidden")
-            return None
+        except Exception as fault:
+            if not owner:
+                raise
+            kind = "" if isinstance(fault, CopgkitError) else f"{type(fault).__name__}: "
+            self.add(at, f"{owner} cannot take these options: {kind}{fault}")
+        return None
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:

@@ -10,8 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from copgkit.components import Context, PromptSource, SamplingPlan
-from copgkit.errors import CopgkitError, PluginError
+from copgkit.components import Context, PromptSource
 from copgkit.recipe.model_files import ModelFacts, model_facts
 from copgkit.recipe.resolve import Part, ResolvedRecipe
 from copgkit.recipe.schema import CausalLMSettings
@@ -59,9 +58,8 @@ class _Planner:
 
     def __init__(self, resolved: ResolvedRecipe) -> None:
         self.resolved, self.recipe = resolved, resolved.recipe
-        part = resolved.parts.sampler
-        self.sampling: SamplingPlan = part.registered.cls.plan(part.options)
-        self.steps_per_round = resolved.sampler_facts.steps_per_round
+        facts = resolved.sampler_facts
+        self.sampling, self.steps_per_round = facts.plan, facts.steps_per_round
         self.prompts = _count(resolved.parts.prompts, resolved)
         self.steps, self.groups = self._steps_and_groups()
         self.completions = product(self.groups, self.sampling.completions_per_prompt)
@@ -180,16 +178,11 @@ class _Planner:
 def _count(part: Part, resolved: ResolvedRecipe) -> int | None:
     context = Context(name=part.label, folder=resolved.folder, seed=resolved.recipe.seed)
     source: PromptSource = part.make(context)
-    try:
-        return source.count()
-    except CopgkitError:
-        raise
-    except Exception as fault:
-        item = part.registered
-        words = f"{item.kind} '{item.name}' ({item.owner}): count() raised {type(fault).__name__}: {fault}"
-        raise PluginError(f"{words}. It should give a number or None.") from fault
-    finally:
-        source.close()
+    with part.registered.blamed_for("count()"):
+        try:
+            return source.count()
+        finally:
+            source.close()
 
 
 def _sum(*terms: int | None) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from copgkit.components import Context, Sampler
-from copgkit.errors import CopgkitError, PluginError
+from copgkit.errors import PluginError
 from copgkit.recipe.checks import ONLY_WITH, SamplerFacts, check_combinations
 from copgkit.recipe.faults import Faults
 from copgkit.recipe.overrides import Overrides, apply_overrides
@@ -32,15 +32,8 @@ class Part:
 
     def make(self, context: Context) -> Any:
         """The component at work. Raises PluginError naming its owner if it fails in a way of its own."""
-        try:
+        with self.registered.blamed_for("setup()"):
             return self.registered.cls(self.options, context)
-        except CopgkitError:
-            raise
-        except Exception as fault:
-            item = self.registered
-            raise PluginError(
-                f"{item.kind} '{item.name}' ({item.owner}) could not be made: {type(fault).__name__}: {fault}"
-            ) from fault
 
 
 @dataclass(frozen=True)
@@ -110,6 +103,7 @@ def load_recipe(path: str | Path, set: Overrides = (), registry: Registry | None
     assert recipe is not None
     assert parts is not None
     check_combinations(recipe, _sampler_facts(parts.sampler), faults)
+    _require_model(recipe, folder, faults)
     faults.stop_if_any()
     complete = _with_options(recipe, parts)
     return ResolvedRecipe(complete, parts, _origins(complete, document), path, folder, document.text)
@@ -129,8 +123,19 @@ def _sampler_facts(part: Part) -> SamplerFacts:
     cls: type[Sampler] = part.registered.cls
     sampler = object.__new__(cls)
     sampler.options = part.options
-    plan = cls.plan(part.options)
-    return SamplerFacts(part.registered.name, sampler.on_policy, sampler.steps_per_round, plan.completions_per_prompt)
+    name = part.registered.name
+    with part.registered.blamed_for("plan()"):
+        return SamplerFacts(name, sampler.on_policy, sampler.steps_per_round, cls.plan(part.options))
+
+
+def _require_model(recipe: Recipe, folder: Path, faults: Faults) -> None:
+    """Notes a fault for a model that can only be a folder and is not there."""
+    model = getattr(recipe.policy, "model", None)
+    if model is None or (folder / Path(model).expanduser()).is_dir():
+        return
+    first, slash, _ = model.partition("/")
+    if model.startswith((".", "~", "/")) or model.count("/") > 1 or (slash and (folder / first).is_dir()):
+        faults.add(("policy", "model"), f"there is no folder '{model}'. Paths are relative to the recipe.")
 
 
 def _add_files(registry: Registry, files: Any, folder: Path, faults: Faults) -> None:
