@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 
@@ -92,6 +92,11 @@ class Group:
     prompt: Prompt
     completions: tuple[Completion, ...]
     pair_weights: PairWeights | None = None
+
+    def only(self, keep: Sequence[int]) -> Group:
+        """The group with only these of its completions, and their pair weights."""
+        weights = self.pair_weights and tuple(tuple(self.pair_weights[i][j] for j in keep) for i in keep)
+        return replace(self, completions=tuple(self.completions[k] for k in keep), pair_weights=weights)
 
 
 @dataclass(frozen=True, slots=True)

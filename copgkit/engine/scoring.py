@@ -15,7 +15,7 @@ from typing import Literal
 from copgkit.components import RewardSource
 from copgkit.errors import CopgkitError, RewardError
 from copgkit.progress import Progress
-from copgkit.types import Completion, Group, PairWeights, Score, ScoredGroup
+from copgkit.types import Completion, Group, Score, ScoredGroup
 
 _GROUPS_PER_CALL = 128  # enough for a source to batch by length, few enough for progress to be seen
 
@@ -121,13 +121,8 @@ class Panel:
             self._dropped(group, verdicts)
         if len(keep) < 2:
             return None
-        smaller = replace(
-            group,
-            completions=tuple(group.completions[k] for k in keep),
-            pair_weights=_sub_weights(group.pair_weights, keep),
-        )
         scores = {judge.label: [verdicts[k].scores[judge.label] for k in keep] for judge in self.judges}
-        return ScoredGroup(smaller, scores, tuple(rewards.values()))
+        return ScoredGroup(group.only(keep), scores, tuple(rewards.values()))
 
     def _dropped(self, group: Group, verdicts: Sequence[Verdict]) -> None:
         for k, verdict in enumerate(verdicts):
@@ -191,10 +186,6 @@ def _fault(score: object) -> str | None:
     if isinstance(score.value, bool) or not isinstance(score.value, Real):
         return f"the score's value is {type(score.value).__name__} {score.value!r}, not a number"
     return None if score.is_finite else f"the score is {score.value}"
-
-
-def _sub_weights(weights: PairWeights | None, keep: Sequence[int]) -> PairWeights | None:
-    return weights and tuple(tuple(weights[i][j] for j in keep) for i in keep)
 
 
 def _quote(completion: Completion) -> str:

@@ -1,0 +1,85 @@
+"""Tiny models with random weights, made on the spot: the tests need no network and no checkpoint."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+WORDS = ("the cat dog sat ran on under mat hill and then it was happy sad ? . : a b c").split()  # noqa: SIM905
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline():
+    """Whatever asks a hub must fail at once instead of reaching out."""
+    import os
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def tiny_tokenizer():
+    """A word-level tokenizer with bos in front, no eos behind, as language models have."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {token: index for index, token in enumerate(["<pad>", "<bos>", "<eos>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def _settings(vocabulary_size):
+    return {
+        "vocab_size": vocabulary_size,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_policy_folder(tmp_path_factory) -> Path:
+    """A Llama of two layers with random weights, saved as a Hugging Face folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "policy"
+    LlamaForCausalLM(LlamaConfig(**_settings(len(tokenizer)))).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_reward_folder(tmp_path_factory) -> Path:
+    """A Llama classifier with one output and random weights, saved as a Hugging Face folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("models") / "reward"
+    config = LlamaConfig(**_settings(len(tokenizer)), num_labels=1, initializer_range=0.5)
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def write_jsonl(tmp_path):
+    """write_jsonl("posts.jsonl", rows) -> path."""
+
+    def write(name, rows):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
