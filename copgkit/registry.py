@@ -149,9 +149,9 @@ class Registry:
         """The known names of one kind."""
         return [item.name for item in self if item.kind == kind]
 
-    def unknown_anywhere(self, name: str) -> str:
-        """What to say of a name that no kind of component has."""
-        known = sorted({item.name for item in self})
+    def unknown_anywhere(self, name: str, besides: Iterable[str] = ()) -> str:
+        """What to say of a name that no kind of component has. besides: what else can be asked for."""
+        known = sorted({*(item.name for item in self), *besides})
         near = get_close_matches(name.rpartition("/")[2].replace("_", "-").lower(), known, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         notes = [f"Known: {', '.join(known) or 'none'}.", self.failures_note()]

@@ -144,11 +144,18 @@ def test_describe_gives_types_defaults_and_help(copgkit, tmp_path, calm):
     assert data["options"]["properties"]["tolerated"]["default"] == 0.1
 
 
+def test_describe_explains_the_sections_of_the_recipe_too(copgkit):
+    status, out, _ = copgkit("describe", "train")
+    assert status == 0
+    line = next(line for line in out.splitlines() if line.split()[:1] == ["groups_per_forward"])
+    assert "whole number, more than 0 or null  default null" in line
+
+
 def test_describe_suggests_the_nearest_name(copgkit, tmp_path, calm):
     calm(tmp_path)
     status, _, err = copgkit("describe", "clam")
     assert status == 2
-    assert err.startswith("nothing is called 'clam'. Did you mean 'calm'?\n  Known: calm.")
+    assert err.startswith("nothing is called 'clam'. Did you mean 'calm'?\n  Known: calm, causal-lm, ")
 
 
 def test_schema_prints_a_json_schema(copgkit):

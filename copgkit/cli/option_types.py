@@ -10,7 +10,7 @@ NAMES = {
     "number": "number",
     "string": "text",
     "boolean": "true or false",
-    "null": "nothing",
+    "null": "null",
     "object": "mapping",
     "array": "list",
 }

@@ -24,6 +24,8 @@ class Use(Section):
 
 
 class RewardUse(Use):
+    """A reward source by name, with its weight in the reward."""
+
     name: str | None = Field(None, description="How metrics call it; needed when one source is used twice.")
     weight: float = Field(1.0, description="Its factor in the reward, applied at training time.")
 
@@ -40,7 +42,7 @@ class CausalLMSettings(Section):
     revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
     tokenizer: str | None = Field(None, description="Where the tokenizer is, if not with the model.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="The type that the weights are loaded in.")
-    attention: str | None = Field(None, description="transformers' attn_implementation; None lets it choose.")
+    attention: str | None = Field(None, description="transformers' attn_implementation; null lets it choose.")
     chat_template: str | None = Field(None, description="A Jinja file that replaces the tokenizer's template.")
     max_prompt_tokens: PositiveInt = Field(512, description="Longer prompts are left out, counted and reported.")
     max_completion_tokens: PositiveInt = Field(
@@ -71,6 +73,8 @@ PolicySettings = Annotated[
 
 
 class ScoringSettings(Section):
+    """How scores become rewards."""
+
     on_failure: Literal["stop", "drop-completion"] = Field(
         "stop", description="What a failed score does. A failure is never a zero."
     )
@@ -80,6 +84,8 @@ class ScoringSettings(Section):
 
 
 class ObjectiveSettings(Section):
+    """The loss that is minimised."""
+
     use: Literal["copg", "ipo", "dpo", "policy-gradient"] = "copg"
     beta: float = Field(0.1, ge=0, description="Weight of KL(policy || reference), in units of reward per nat.")
     clip: PositiveFloat | None = Field(
@@ -95,6 +101,8 @@ class ObjectiveSettings(Section):
 
 
 class TrainSettings(Section):
+    """How the loss is minimised."""
+
     epochs: PositiveInt = Field(1, description="Passes over the groups of a round.")
     steps: PositiveInt | None = Field(
         None, description="Stop after so many optimiser steps; needed for samplers that draw fresh rounds."
@@ -103,13 +111,15 @@ class TrainSettings(Section):
     groups_per_forward: PositiveInt | None = Field(
         None, description="Groups in one forward pass; fewer use less memory and give the same step."
     )
-    learning_rate: PositiveFloat = 1e-5
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    learning_rate: PositiveFloat = Field(1e-5, description="The highest one, after the warm-up.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="How the learning rate falls after the warm-up."
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's memory of gradients and of their squares.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's pull of every weight towards 0.")
     max_grad_norm: PositiveFloat | None = Field(
-        1.0, description="Gradients are scaled down to this norm; None leaves them."
+        1.0, description="Gradients are scaled down to this norm; null leaves them."
     )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="bf16 runs forward and backward under autocast."
@@ -124,8 +134,10 @@ class TrainSettings(Section):
 
 
 class EvaluateSettings(Section):
-    every: PositiveInt | None = Field(None, description="Steps between evaluations; None: before and after only.")
-    prompts: Use | None = Field(None, description="Held-out prompts; None: no evaluation by generation.")
+    """How the policy is measured, before, during and after training."""
+
+    every: PositiveInt | None = Field(None, description="Steps between evaluations; null: before and after only.")
+    prompts: Use | None = Field(None, description="Held-out prompts; null: no evaluation by generation.")
     max_prompts: PositiveInt | None = Field(None, description="Only the first so many.")
     temperature: float = Field(1.0, ge=0, description="0 is greedy; KL is then not estimated.")
     evaluators: list[Use] = Field(default_factory=list, alias="with", description="Evaluators.")
@@ -135,17 +147,31 @@ class EvaluateSettings(Section):
 class Recipe(Section):
     """One run."""
 
-    version: Literal[1] = 1
-    seed: int = 0
+    version: Literal[1] = Field(1, description="Of the recipe format.")
+    seed: int = Field(0, description="Of sampling, shuffling and evaluation.")
     output: str | None = Field(
         None, description="The run folder, relative to the recipe; default runs/<recipe> where you are."
     )
     plugins: list[str] = Field(default_factory=list, description="One-file plugins, relative to the recipe.")
-    policy: PolicySettings
-    prompts: Use
-    sampler: Use
-    rewards: list[RewardUse] = Field(min_length=1)
+    policy: PolicySettings = Field(description="What is trained: causal-lm or tabular, described by those names.")
+    prompts: Use = Field(description="Where the prompts come from.")
+    sampler: Use = Field(description="How groups of completions come about.")
+    rewards: list[RewardUse] = Field(
+        min_length=1, description="What scores completions; the reward is their weighted sum."
+    )
     scoring: ScoringSettings = ScoringSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "recipe": Recipe,
+    "causal-lm": CausalLMSettings,
+    "tabular": TabularSettings,
+    "scoring": ScoringSettings,
+    "objective": ObjectiveSettings,
+    "train": TrainSettings,
+    "evaluate": EvaluateSettings,
+}
+"""The parts of a recipe that belong to copgkit itself, by the names that `copgkit describe` takes."""
