@@ -288,3 +288,14 @@ def test_a_validator_that_raises_is_a_fault_of_the_options(tmp_path):
     )
     (tmp_path / "world.py").write_text("from pydantic import field_validator\n" + plugin)
     assert "rewards[0].options: 'taste' (world.py" in faults(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, object()])
+def test_a_python_value_that_no_file_could_hold_is_refused(tmp_path, value):
+    assert "it is not plain data" in faults(write_recipe(tmp_path), {"objective.beta": value})
+
+
+def test_the_callers_values_are_not_changed(tmp_path):
+    options = {"every": None}
+    load_recipe(write_recipe(tmp_path), {"sampler.options": options, "sampler.options.completions_per_prompt": 3})
+    assert options == {"every": None}

@@ -68,7 +68,8 @@ def test_every_key_and_value_knows_its_line():
         ("a:\n\tb: 1", "r.yaml:2: a tab"),
         ("a: !!python/object x", "r.yaml:1: a tag"),
         ("a: &x [*x]", "r.yaml:1: a[0]: an alias that contains itself"),
-        ("a: 1\n<<: {b: 2}", "r.yaml:2: merge keys"),
+        ("a: 1\n<<: b", "r.yaml:2: << takes a mapping"),
+        ("a: 1\n<<: {b: 2}\n<<: {c: 2}", "r.yaml:3: <<: the key is given twice"),
         ("a: 1\n---\nb: 2", "r.yaml:2: a second document"),
         ("a: 1\nb: [1, 2", "r.yaml:2: "),
         ("a: 1\nb: c: d", "r.yaml:2: a second `: `"),
@@ -90,6 +91,12 @@ def test_aliases_that_blow_up_are_refused_before_they_are_written_out():
     bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
     with pytest.raises(RecipeError, match="more than 20000 values"):
         parse(bomb, "r.yaml")
+
+
+def test_a_merge_brings_keys_that_are_not_there_with_the_lines_where_they_stand():
+    document = parse("a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc:\n  y: 5\n  <<: [*a, *b]", "r.yaml")
+    assert document.data["c"] == {"y": 5, "x": 1, "z": 4}
+    assert [document.line(("c", key)) for key in "xyz"] == [1, 4, 2]
 
 
 def test_an_anchor_may_be_used_twice():

@@ -63,9 +63,9 @@ class Faults:
         """`data` as a `model`, or None with the faults noted. at: where the data stands in the document. owner: the
         component whose options these are."""
         try:
-            text = json.dumps(data)
+            text = json.dumps(data, allow_nan=False)
         except (TypeError, ValueError) as fault:
-            self.add(at, f"it is not plain data ({fault}). Use text, numbers, true, false, lists and mappings.")
+            self.add(at, f"it is not plain data ({fault}). Use text, finite numbers, true, false, lists and mappings.")
             return None
         try:
             return model.model_validate_json(text, strict=True, by_alias=True, by_name=False)

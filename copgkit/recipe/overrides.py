@@ -5,6 +5,7 @@ Values given as text follow the rules of the recipe file; values given from Pyth
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,7 +48,7 @@ def _assign(data: Any, path: KeyPath, value: Any) -> None:
             data[str(part)] = {}  # a section that the recipe leaves out
         data = data[part if isinstance(data, list) else str(part)]
     _require(data, path, len(path) - 1)
-    data[path[-1] if isinstance(data, list) else str(path[-1])] = value
+    data[path[-1] if isinstance(data, list) else str(path[-1])] = copy.deepcopy(value)
 
 
 def _require(data: Any, path: KeyPath, depth: int) -> None:

@@ -2,7 +2,7 @@
 
 Read as YAML 1.2's core, made stricter where a person would be surprised: `1e-6` is a number; only `true` and `false`
 are booleans, so `no` and `on` are text; `12:30`, `2024-01-01`, `007` and `0x1F` are text; every key is text and may be
-given once; tags, merge keys and aliases that blow up are refused. PyYAML does the parsing, this file the meaning.
+given once; tags and aliases that blow up are refused. PyYAML does the parsing, this file the meaning.
 """
 
 from __future__ import annotations
@@ -182,23 +182,42 @@ class _Builder:
 
     def mapping(self, node: yaml.Node, path: KeyPath) -> dict[str, Any]:
         items: dict[str, Any] = {}
+        merged: list[yaml.Node] = []
         for key_node, value_node in node.value:
             key = self.key(key_node, path)
-            inside, line = (*path, key), key_node.start_mark.line + 1
-            if key in items:
-                first = self.document.key_lines[inside]
+            inside = (*path, key)
+            if key in items or (key == "<<" and merged):
+                first = self.document.key_lines.get(inside, node.start_mark.line + 1)
                 raise self.error(key_node, inside, f"the key is given twice, first on line {first}. Remove one")
-            self.document.key_lines[inside] = line
-            is_scalar = isinstance(value_node, yaml.ScalarNode)
-            self.document.value_lines[inside] = value_node.start_mark.line + 1 if is_scalar else line
-            items[key] = self.build(value_node, inside)
+            if key == "<<" and key_node.style is None:
+                merged = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+            else:
+                items[key] = self.item(key_node, value_node, inside)
+        for source in merged:
+            self.merge(source, path, items)
         return items
+
+    def item(self, key_node: yaml.Node, value_node: yaml.Node, path: KeyPath) -> Any:
+        line = key_node.start_mark.line + 1
+        self.document.key_lines[path] = line
+        is_scalar = isinstance(value_node, yaml.ScalarNode)
+        self.document.value_lines[path] = value_node.start_mark.line + 1 if is_scalar else line
+        return self.build(value_node, path)
+
+    def merge(self, source: yaml.Node, path: KeyPath, items: dict[str, Any]) -> None:
+        """Adds what `<<: *name` brings; keys that are already there win."""
+        if not isinstance(source, yaml.MappingNode):
+            raise self.error(source, path, "<< takes a mapping. Write <<: *name, where &name marks a mapping above")
+        for key_node, value_node in source.value:
+            key = self.key(key_node, path)
+            if key == "<<":
+                raise self.error(key_node, path, "a merge within a merge. Write the keys out")
+            if key not in items:
+                items[key] = self.item(key_node, value_node, (*path, key))
 
     def key(self, node: yaml.Node, path: KeyPath) -> str:
         if not isinstance(node, yaml.ScalarNode):
             raise self.error(node, path, "a key that is itself a list or mapping. Keys are plain words")
-        if node.value == "<<" and node.style is None:
-            raise self.error(node, path, "merge keys (<<) are not read. Write the keys out")
         return str(node.value)
 
     def error(self, node: yaml.Node, path: KeyPath, fault: str) -> RecipeError:
