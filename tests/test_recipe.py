@@ -165,9 +165,10 @@ def test_settings_that_are_wrong_together_are_refused(tmp_path, old, new, messag
 @pytest.mark.parametrize(("every", "sound"), [(1, True), (2, False), (None, False)])
 def test_beta_0_needs_fresh_groups_at_every_step(tmp_path, every, sound):
     path = write_recipe(tmp_path, ("beta: 0.05", "beta: 0"))
-    changes = {"sampler.options": {"every": every}, "train.steps": 10}
+    changes = {"sampler.options": {"every": every}, "train.steps": 10, "train.epochs": 1}
     if sound:
         assert load_recipe(path, changes).recipe.objective.beta == 0
+        assert "with 2 epochs" in faults(path, {**changes, "train.epochs": 2})
     else:
         assert "objective.beta" in faults(path, changes)
 

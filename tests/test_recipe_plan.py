@@ -61,15 +61,18 @@ def test_what_is_not_known_is_none_and_says_why(tmp_path):
 
 def test_parameters_are_counted_in_the_header_and_memory_follows_the_rule(tmp_path):
     path = write_recipe(tmp_path)
-    write_model(tmp_path / "tiny", {"a": [100, 10], "b": [24], "scalar": []}, num_hidden_layers=2, hidden_size=10)
+    write_model(
+        tmp_path / "tiny", {"a": [100, 10], "b": [24], "scalar": []}, num_hidden_layers=2, hidden_size=10, vocab_size=7
+    )
     plan = make_plan(load_recipe(path))
     assert plan["parameters"] == 1000 + 24 + 1
     tokens = 32 * 2 * 100  # groups in a step, completions, tokens at most
-    assert plan["memory"] == 1025 * 4 * 5 + tokens * 10 * 2 * 34 * 2
+    logits = tokens * 7 * 3 * 4
+    assert plan["memory"] == 1025 * 4 * 5 + tokens * 10 * 2 * 34 * 2 + logits
     smaller = make_plan(load_recipe(path, {"train.groups_per_forward": 8, "train.precision": "bf16"}))
-    assert smaller["memory"] == 1025 * 4 * 5 + tokens // 4 * 10 * 2 * 34
+    assert smaller["memory"] == 1025 * 4 * 5 + tokens // 4 * 10 * 2 * 34 + logits // 4
     recomputed = make_plan(load_recipe(path, {"train.gradient_checkpointing": True}))
-    assert recomputed["memory"] == 1025 * 4 * 5 + tokens * 10 * (2 * 2 + 34) * 2
+    assert recomputed["memory"] == 1025 * 4 * 5 + tokens * 10 * (2 * 2 + 34) * 2 + logits
     assert plan["disk"] == 1025 * 4 + 100 * 60 * 4 + 200 * 40 * 11
 
 

@@ -53,10 +53,11 @@ def _beta(recipe: Recipe, sampler: SamplerFacts, faults: Faults) -> None:
     path = ("objective", "beta")
     if objective.use in ("ipo", "dpo"):
         faults.add(path, f"{objective.use} measures margins in 1/beta, so that 0 means nothing. Use more.")
-    elif not (sampler.on_policy and sampler.steps_per_round == 1):
+    elif not (sampler.on_policy and sampler.steps_per_round == 1 and recipe.train.epochs == 1):
         words = (
-            f"0 needs groups drawn from the current policy at every step, and sampler '{sampler.name}' does not do"
-            " that: without the KL term the loss then has no minimum and the logits drift. Use a positive value."
+            "0 needs groups drawn from the current policy at every step and used once; sampler"
+            f" '{sampler.name}' with {recipe.train.epochs} epochs gives others. Without the KL term the loss then has"
+            " no minimum, and the logits drift. Use a positive value."
         )
         faults.add(path, words)
 

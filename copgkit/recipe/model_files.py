@@ -19,6 +19,7 @@ class ModelFacts:
     parameters: int | None = None
     layers: int | None = None
     hidden: int | None = None
+    vocabulary: int | None = None
     how: str = ""
 
 
@@ -30,14 +31,15 @@ def model_facts(model: str, folder: Path) -> ModelFacts:
     config = _json(path / "config.json")
     layers = _first(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers")
     hidden = _first(config, "hidden_size", "n_embd", "d_model", "dim")
+    shape = (layers, hidden, _first(config, "vocab_size"))
     files = _weight_files(path)
     if not files:
-        return ModelFacts(None, layers, hidden, "the model folder holds no safetensors file")
+        return ModelFacts(None, *shape, "the model folder holds no safetensors file")
     try:
         parameters = sum(parameters_in(file) for file in files)
     except (OSError, ValueError, KeyError, TypeError) as fault:
-        return ModelFacts(None, layers, hidden, f"its safetensors header cannot be read ({fault})")
-    return ModelFacts(parameters, layers, hidden, "counted in the header of its safetensors")
+        return ModelFacts(None, *shape, f"its safetensors header cannot be read ({fault})")
+    return ModelFacts(parameters, *shape, "counted in the header of its safetensors")
 
 
 def parameters_in(file: Path) -> int:

@@ -18,6 +18,7 @@ from copgkit.recipe.schema import CausalLMSettings
 BYTES = {"float32": 4, "bfloat16": 2}
 COPIES = 5  # policy, reference, gradients and the two states of AdamW
 ACTIVATIONS_PER_LAYER = 34  # bytes per token and hidden unit in 16 bits, without attention weights: arXiv:2205.05198
+LOGITS = 3  # of every token and word, in float32: logits, log-softmax and gradient
 CHARACTERS_PER_TOKEN = 4
 DIGITS_PER_TOKEN = 7  # of a token id in JSON, with its comma
 
@@ -159,9 +160,10 @@ class _Planner:
         activations = product(tokens, facts.hidden, layers, width)
         how = (
             "weights, reference, gradients, two AdamW states, and at full length"
-            f" {ACTIVATIONS_PER_LAYER * width} bytes a token, layer and hidden unit"
+            f" {ACTIVATIONS_PER_LAYER * width} bytes a token, layer and hidden unit, and {LOGITS} logits a word"
         )
-        total = _sum(states, activations)
+        logits = product(tokens, facts.vocabulary, LOGITS * BYTES["float32"])
+        total = _sum(states, activations, logits)
         return Figure("memory", total, "bytes", how if total is not None else _unknown_because(facts, "completions"))
 
     def _disk(self, policy: CausalLMSettings, facts: ModelFacts) -> Figure:
