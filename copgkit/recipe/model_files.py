@@ -27,7 +27,7 @@ def model_facts(model: str, folder: Path) -> ModelFacts:
     """The facts of a model folder, relative to the recipe's; a hub model is not looked up."""
     path = folder / Path(model).expanduser()
     if not path.is_dir():
-        return ModelFacts(how="a hub model; its files are not here to be read")
+        return ModelFacts(how="no such folder beside the recipe, so a hub model; it is not read here")
     config = _json(path / "config.json")
     layers = _first(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers")
     hidden = _first(config, "hidden_size", "n_embd", "d_model", "dim")
