@@ -2,77 +2,30 @@
 
 Plugins are loaded and called one at a time, so that every name knows its distribution and version, and so that one
 that is broken is recorded as a `Failure` and does no harm until somebody needs a name that nobody offers. Everything
-is checked at this door; whoever gets a class from a registry need not look at it again. No torch.
+is checked by `plugin_door`; whoever gets a class from a registry need not look at it again. No torch.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import pluggy
-from pydantic import BaseModel
 
 from copgkit import hookspecs
-from copgkit.components import Component, Evaluator, PromptSource, RewardSource, Sampler
-from copgkit.errors import CopgkitError, PluginError
+from copgkit.errors import PluginError
+from copgkit.plugin_door import HOOKS, Collector, Refused, Registered, reason_of
 from copgkit.plugin_files import load_plugin_file
 
 GROUP = "copgkit"
 ONLY = "COPGKIT_PLUGINS"
 
-Hook = tuple[type[Component], tuple[str, ...]]
-HOOKS: dict[str, Hook] = {
-    "register_prompt_sources": (PromptSource, ("load",)),
-    "register_samplers": (Sampler, ("draw",)),
-    "register_reward_sources": (RewardSource, ("score", "score_groups")),
-    "register_evaluators": (Evaluator, ("evaluate",)),
-}
-"""Each hook with what its components extend, and the methods of which one must be theirs."""
-
 KINDS = tuple(base.kind for base, _ in HOOKS.values())
-C = TypeVar("C", bound=Component)
-
-
-@dataclass(frozen=True)
-class Registered(Generic[C]):
-    """A component class under its name, and who brought it. plugin: the entry point, or the one-file plugin."""
-
-    cls: type[C]
-    name: str
-    kind: str
-    distribution: str
-    version: str
-    plugin: str = ""
-
-    @property
-    def help(self) -> str:
-        """The first line of the class's docstring; empty if it has none of its own."""
-        lines = (self.cls.__doc__ or "").strip().splitlines()
-        return lines[0] if lines else ""
-
-    @property
-    def owner(self) -> str:
-        """The distribution and its version, as messages show them."""
-        return f"{self.distribution} {self.version}".strip()
-
-    @contextmanager
-    def blamed_for(self, what: str) -> Iterator[None]:
-        """Turns an exception of the component's own code into a PluginError that names its owner."""
-        try:
-            yield
-        except CopgkitError:
-            raise
-        except Exception as fault:
-            words = f"{self.kind} '{self.name}' ({self.owner}): {what} raised {_reason(fault)}"
-            raise PluginError(f"{words}. This is for its author to mend; --debug shows where.") from fault
 
 
 @dataclass(frozen=True)
@@ -120,7 +73,7 @@ class Registry:
         module, version = load_plugin_file(file, shown)
         try:
             found = self._collect(module, shown, shown, version)
-        except _Refused as fault:
+        except Refused as fault:
             raise PluginError(f"{shown}: {fault}.") from fault
         self._take(found)
 
@@ -184,7 +137,7 @@ class Registry:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as fault:  # a plugin that calls sys.exit() must not end the program
-            self.failures.append(Failure(point.name, distribution, version, _reason(fault)))
+            self.failures.append(Failure(point.name, distribution, version, reason_of(fault)))
         else:
             self._take(found)
 
@@ -194,7 +147,7 @@ class Registry:
         found: list[Registered[Any]] = []
         try:
             for hook_name, hook in HOOKS.items():
-                self._call(plugin, hook_name, _Collector(hook, (distribution, version, name), found))
+                self._call(plugin, hook_name, Collector(hook, (distribution, version, name), found))
         except BaseException:
             self._manager.unregister(plugin)
             raise
@@ -214,56 +167,18 @@ class Registry:
         try:
             self._manager.register(plugin, plugin_name)
         except (pluggy.PluginValidationError, ValueError) as fault:
-            raise _Refused(" ".join(str(fault).split())) from fault
+            raise Refused(" ".join(str(fault).split())) from fault
         hooks = self._manager.get_hookcallers(plugin) or []
         unknown = [hook.name for hook in hooks if not hook.has_spec()]
         if unknown or not hooks:
             self._manager.unregister(plugin)
             if not unknown:
-                raise _Refused("it has no function with @hookimpl")
-            raise _Refused(f"there is no hook '{unknown[0]}'; the hooks are {', '.join(HOOKS)}")
+                raise Refused("it has no function with @hookimpl")
+            raise Refused(f"there is no hook '{unknown[0]}'; the hooks are {', '.join(HOOKS)}")
 
-    def _call(self, plugin: object, hook_name: str, register: _Collector) -> None:
+    def _call(self, plugin: object, hook_name: str, register: Collector) -> None:
         others = [other for other in self._manager.get_plugins() if other is not plugin]
         self._manager.subset_hook_caller(hook_name, others)(register=register)
-
-
-class _Refused(Exception):
-    """A plugin breaks its contract; becomes a Failure or a PluginError."""
-
-
-@dataclass
-class _Collector:
-    """What a plugin calls as `register(name, cls)`: checks both and keeps them."""
-
-    hook: Hook
-    owner: tuple[str, str, str]
-    found: list[Registered[Any]]
-
-    def __call__(self, name: str, cls: type[Component]) -> None:
-        base, methods = self.hook
-        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-            raise _Refused(f"{name!r} is not a name for a {base.kind}: use kebab-case, for instance 'reward-model'")
-        if any(item.name == name and item.kind == base.kind for item in self.found):
-            raise _Refused(f"it registers {base.kind} '{name}' twice")
-        fault = _fault_of(cls, base, methods)
-        if fault:
-            raise _Refused(f"{base.kind} '{name}': {fault}")
-        self.found.append(Registered(cls, name, base.kind, *self.owner))
-
-
-def _fault_of(cls: Any, base: type[Component], methods: tuple[str, ...]) -> str:
-    """What is wrong with a component class; empty if nothing is."""
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        return f"{cls!r} is not a subclass of {base.__name__}"
-    if all(getattr(cls, method) is getattr(base, method) for method in methods):
-        return f"{cls.__name__} does not define {' or '.join(f'{method}()' for method in methods)}"
-    options: Any = cls.Options
-    if not (isinstance(options, type) and issubclass(options, BaseModel)):
-        return f"{cls.__name__}.Options is not a pydantic model; write class Options({base.__name__}.Options)"
-    if options.model_config.get("extra") != "forbid":
-        return f"{cls.__name__}.Options accepts unknown keys; write class Options({base.__name__}.Options)"
-    return "" if options.__pydantic_complete__ or options.model_rebuild() else f"{cls.__name__}.Options is incomplete"
 
 
 def _wanted(points: list[EntryPoint]) -> list[EntryPoint]:
@@ -289,11 +204,3 @@ def _owner(point: EntryPoint) -> tuple[str, str]:
     if not metadata or not metadata["Name"]:
         return point.value.partition(":")[0].partition(".")[0], ""
     return str(metadata["Name"]), str(metadata["Version"] or "")
-
-
-def _reason(fault: BaseException) -> str:
-    """An exception in one line, by its own words where those suffice."""
-    words = " ".join(str(fault).split())
-    if isinstance(fault, _Refused | ImportError) and words:
-        return words
-    return f"{type(fault).__name__}: {words}" if words else type(fault).__name__

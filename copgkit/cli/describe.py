@@ -15,7 +15,7 @@ from copgkit.cli.terminal import as_yaml, bold, columns, print_json
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from copgkit.registry import Registered
+    from copgkit.plugin_door import Registered
 
 WHERE = {
     "prompt source": "prompts: {%s}",

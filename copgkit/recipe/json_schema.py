@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from copgkit.plugin_door import Registered
 from copgkit.recipe.schema import Recipe
-from copgkit.registry import KINDS, Registered, Registry
+from copgkit.registry import KINDS, Registry
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ROLES: Sequence[tuple[str, str, str, str]] = (

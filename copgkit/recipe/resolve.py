@@ -11,12 +11,13 @@ from pydantic import BaseModel
 
 from copgkit.components import Context, Sampler
 from copgkit.errors import PluginError
+from copgkit.plugin_door import Registered
 from copgkit.recipe.checks import ONLY_WITH, SamplerFacts, check_combinations
 from copgkit.recipe.faults import Faults
 from copgkit.recipe.overrides import Overrides, apply_overrides
 from copgkit.recipe.reading import Document, KeyPath, dotted, leaves, read_document
 from copgkit.recipe.schema import Recipe, Use
-from copgkit.registry import Registered, Registry
+from copgkit.registry import Registry
 
 U = TypeVar("U", bound=Use)
 
