@@ -23,8 +23,10 @@ def run(
 
     # A recipe with a fault is refused before torch is imported, in a fraction of a second.
     load_recipe(recipe, changes or ())
-    from copgkit.report.terminal import make_progress
+    from copgkit.report.terminal import make_progress, print_summary
     from copgkit.runner import run as run_recipe
 
     result = run_recipe(recipe, set=changes or [], output=output, progress=make_progress(quiet=quiet))
+    if not quiet:
+        print_summary(result.summary)
     print(result.folder)

@@ -69,8 +69,11 @@ class Examination:
         with self.progress.phase("evaluate: generate", total=len(self.prompts), unit="prompts") as phase:
             for start in range(0, len(self.prompts), _PROMPTS_PER_CALL):
                 chunk = self.prompts[start : start + _PROMPTS_PER_CALL]
-                completions += [row[0] for row in model.generate(chunk, 1, self.settings)]
+                completions += [row[0] for row in model.generate(chunk, 1, self.settings) if row]
                 phase.advance(len(chunk))
+        if model is self.reference and len(completions) < len(self.prompts):
+            left_out = len(self.prompts) - len(completions)
+            self.progress.warning(f"evaluation: {left_out} prompts are longer than policy.max_prompt_tokens: left out.")
         return completions
 
     @torch.no_grad()

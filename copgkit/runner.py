@@ -1,0 +1,354 @@
+"""Assembles a run: the only place where recipe, registry and engine meet.
+
+    result = copgkit.run("recipes/tldr.yaml", set={"objective.beta": 0.1})
+
+The order of a run: prompts -> sampler -> groups -> scores -> reference -> training -> evaluation -> report. The
+untrained policy is evaluated first, so that a broken model, data file or reward source shows before any long work.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from copgkit.components import Context, Evaluator, Sampler, SamplerContext
+from copgkit.errors import DataError, TrainingError
+from copgkit.progress import Phase, Progress
+from copgkit.recipe import Part, ResolvedRecipe, load_recipe, to_yaml
+from copgkit.report import Summary, diagnose, summarise, write_report
+from copgkit.store import Journal, RunFolder, file_hash, installed_versions, machine, write_groups, write_samples
+from copgkit.types import GenerationSettings, Group, Prompt, Sample, ScoredGroup
+
+if TYPE_CHECKING:
+    from copgkit.engine.policy import EncodingReport, Policy
+    from copgkit.engine.training import Example, TrainingSettings
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave. folder holds model, report, metrics, groups and samples; rows are the metrics as logged."""
+
+    folder: Path
+    steps: int
+    summary: Summary
+    warnings: Sequence[str]
+    rows: Sequence[Mapping[str, float]]
+
+
+def run(
+    recipe: str | Path,
+    set: Mapping[str, Any] | Sequence[str] = (),
+    output: str | Path | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Runs a recipe from prompts to an aligned model and a report.
+
+    set: overrides, as {"objective.beta": 0.1} or ["objective.beta=0.1"]. output: the run folder; if it already holds a
+    run, the next free name is taken. Raises CopgkitError for anything the user can mend.
+    """
+    resolved = load_recipe(recipe, set)
+    _silence_progress_of_libraries()
+    folder = RunFolder.create(Path(output) if output else _default_folder(resolved))
+    work = _Run(resolved, folder, progress or Progress())
+    try:
+        return work.from_prompts_to_report()
+    finally:
+        work.close()
+
+
+class _Run:
+    """The parts of one run and the order in which they work."""
+
+    def __init__(self, resolved: ResolvedRecipe, folder: RunFolder, progress: Progress) -> None:
+        self.resolved, self.recipe, self.folder, self.progress = resolved, resolved.recipe, folder, progress
+        self.rows: list[dict[str, float]] = []
+        self.warnings: list[str] = []
+        self.samples: list[Sample] = []
+        self.step = 0
+        self.started = time.perf_counter()
+        self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        folder.write_recipe(resolved.text)
+        folder.write_resolved(to_yaml(resolved))
+        self.journal = Journal(folder.metrics)
+        self._assemble()
+
+    def _assemble(self) -> None:
+        """Makes every part, the cheap ones first: a fault in the data shows before a model is loaded."""
+        from copgkit.engine.evaluation import Examination
+        from copgkit.engine.objectives import Objective
+        from copgkit.engine.scoring import Judge, Panel
+        from copgkit.engine.training import make_accelerator
+
+        recipe, parts = self.recipe, self.resolved.parts
+        self.settings = _training_settings(self.resolved)
+        self.objective = Objective(**recipe.objective.model_dump())
+        self.accelerator = make_accelerator(self.settings, recipe.train.trackers, self.folder.path)
+        prompts = self._load_prompts(parts.prompts)
+        held_out = self._load_prompts(parts.evaluation_prompts)[: recipe.evaluate.max_prompts]
+        judges = [
+            Judge(part.label, part.make(self._context(part)), use.weight)
+            for part, use in zip(parts.rewards, recipe.rewards, strict=True)
+        ]
+        self.panel = Panel(judges, recipe.scoring.on_failure, recipe.scoring.unfinished_penalty, self.progress)
+        self.evaluators: list[Evaluator] = [part.make(self._context(part)) for part in parts.evaluators]
+        self.policy: Policy = load_policy(self.resolved, str(self.accelerator.device))
+        self.reference = self.policy.frozen_copy()
+        self.sampler: Sampler = parts.sampler.make(self._sampler_context(parts.sampler, prompts))
+        self.examination = Examination(
+            policy=self.policy,
+            reference=self.reference,
+            prompts=held_out,
+            panel=self.panel,
+            evaluators=self.evaluators,
+            settings=GenerationSettings(temperature=recipe.evaluate.temperature, seed=recipe.seed),
+            progress=self.progress,
+        )
+
+    def from_prompts_to_report(self) -> RunResult:
+        """The whole run, in order."""
+        self._evaluate()
+        self._train()
+        self.policy.save(self.folder.model)
+        if self.step != self._last_evaluated:
+            self._evaluate()
+        return self._report()
+
+    def close(self) -> None:
+        """Releases what the components hold."""
+        self.panel.close()
+        for component in (self.sampler, *self.evaluators):
+            component.close()
+        self.accelerator.end_training()
+
+    def _train(self) -> None:
+        from copgkit.engine.training import align
+
+        rounds = self._rounds()
+        first = next(rounds)
+        total = self.recipe.train.steps or self.settings.steps_for(len(first))
+        with self.progress.phase("train", total=total, unit="steps") as phase:
+            align(
+                self.policy,
+                itertools.chain([first], rounds),
+                self.objective,
+                self.settings,
+                total,
+                on_step=lambda step, row: self._after_step(step, row, phase, total),
+                accelerator=self.accelerator,
+            )
+
+    def _rounds(self) -> Iterator[list[Example]]:
+        """Draws, scores and gives rounds of examples; offline there is one."""
+        for index in itertools.count():
+            lasting = self.sampler.steps_per_round
+            groups = self.sampler.draw(lasting and lasting * self.recipe.train.groups_per_step)
+            scored = self._score(index, groups)
+            yield self._with_reference(scored)
+            self.sampler.observe(scored)
+            if lasting is None:
+                return
+
+    def _score(self, index: int, groups: Sequence[Group]) -> list[ScoredGroup]:
+        groups, fit = self.policy.encode(groups)
+        self._tell_what_did_not_fit(fit)
+        if not groups:
+            raise DataError("sampler: no group is left to train on. Raise policy.max_prompt_tokens, or give more data.")
+        file = self.folder.groups / f"round-{index:04d}.jsonl"
+        write_groups(file, [ScoredGroup(group, {}, ()) for group in groups])  # kept if a reward source fails
+        scored = self.panel.score(groups)
+        write_groups(file, scored)
+        self._log({**self._round_figures(scored), **self.panel.statistics(scored)})
+        return scored
+
+    def _with_reference(self, scored: Sequence[ScoredGroup]) -> list[Example]:
+        from copgkit.engine.training import reference_log_probs
+
+        with self.progress.phase("reference", total=len(scored), unit="groups") as phase:
+            return reference_log_probs(self.reference, scored, phase.advance)
+
+    def _round_figures(self, scored: Sequence[ScoredGroup]) -> dict[str, float]:
+        spreads = [statistics.stdev(group.rewards) for group in scored]
+        if not any(spreads):
+            raise TrainingError(
+                "rewards: within every group all completions have the same reward, so there is nothing to learn from."
+                " Use a finer score, more completions per prompt, or a higher temperature."
+            )
+        rewards = [reward for group in scored for reward in group.rewards]
+        return {
+            "round/groups/count": len(scored),
+            "round/groups/without-signal": sum(spread == 0 for spread in spreads),
+            "round/reward/mean": statistics.fmean(rewards),
+            "round/reward/deviation": statistics.stdev(rewards),
+            "round/reward/deviation-within-groups": statistics.fmean(spreads),
+            "round/tokens/mean": statistics.fmean(
+                len(completion.token_ids or ()) for group in scored for completion in group.group.completions
+            ),
+        }
+
+    def _after_step(self, step: int, row: dict[str, float], phase: Phase, total: int) -> None:
+        self.step = step
+        if row:
+            self._log(row)
+        shown = {"reward": "eval/reward/mean", "kl": "eval/kl/mean", "residual": "train/residual/rms"}
+        latest = {short: self._latest(name) for short, name in shown.items()}
+        phase.advance(1, **{short: value for short, value in latest.items() if value is not None})
+        every = self.recipe.evaluate.every
+        if every and step % every == 0 and step < total:
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        self._last_evaluated = self.step
+        if not self.examination.prompts:
+            return
+        row, samples = self.examination.hold(self.step)
+        self._log(row)
+        write_samples(self.folder.samples, self.step, samples, self.examination.reference_samples)
+        self.samples = samples
+        for warning in diagnose(self.rows, self.recipe.objective.beta):
+            if warning not in self.warnings:
+                self._warn(warning)
+
+    def _report(self) -> RunResult:
+        rewards = [sample.reward for sample in self.examination.reference_samples if sample.reward is not None]
+        summary = summarise(self.rows, rewards)
+        record = self._record(summary)
+        self.folder.write_run_json(record)
+        write_report(
+            self.folder,
+            self.rows,
+            self.samples,
+            self.examination.reference_samples,
+            summary,
+            self.warnings,
+            record,
+            [figure for evaluator in self.evaluators for figure in evaluator.figures()],
+        )
+        return RunResult(self.folder.path, self.step, summary, tuple(self.warnings), tuple(self.rows))
+
+    def _record(self, summary: Summary) -> dict[str, Any]:
+        """What run.json says: what ran, on what, with which result."""
+        return {
+            "result": summary.headline,
+            "recipe": self.resolved.path.name,
+            "seed": self.recipe.seed,
+            "steps": self.step,
+            "seconds": round(time.perf_counter() - self.started, 1),
+            "started": self.started_at,
+            "overrides": {key: str(value) for key, value in self._overridden()},
+            "versions": installed_versions(),
+            "components": {
+                part.key: f"{part.registered.name} ({part.registered.owner})" for part in self.resolved.parts
+            },
+            "machine": machine() | {"device": str(self.accelerator.device)},
+            "hashes": self._hashes(),
+            "warnings": list(self.warnings),
+            "dropped": {"completions": self.panel.completions_dropped, "groups": self.panel.groups_dropped},
+        }
+
+    def _overridden(self) -> Iterator[tuple[str, Any]]:
+        return ((key, value) for key, value in self.resolved.values() if self.resolved.origins.get(key) == "--set")
+
+    def _hashes(self) -> dict[str, str]:
+        """sha256 of every file or folder that the recipe names by a path that exists."""
+        hashes = {"recipe": file_hash(self.resolved.path)}
+        for key, value in self.resolved.values():
+            path = self.resolved.folder / value if isinstance(value, str) and value else None
+            if path is not None and len(str(value)) < 256 and path.exists():
+                hashes[f"{key}={value}"] = file_hash(path)
+        return hashes
+
+    def _log(self, figures: Mapping[str, float]) -> None:
+        row = {"step": self.step, **figures}
+        self.rows.append(row)
+        self.journal.append(row)
+        self.accelerator.log(dict(figures), step=self.step)
+
+    def _latest(self, name: str) -> float | None:
+        return next((row[name] for row in reversed(self.rows) if name in row), None)
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.progress.warning(text)
+
+    def _tell_what_did_not_fit(self, fit: EncodingReport) -> None:
+        for count, what, remedy in (
+            (fit.prompts_too_long, "prompts are longer than policy.max_prompt_tokens", "Their groups are left out."),
+            (
+                fit.completions_too_long,
+                "completions are longer than policy.max_completion_tokens",
+                "They are left out.",
+            ),
+            (fit.groups_too_small, "groups have fewer than two completions left", "They are left out."),
+        ):
+            if count:
+                self._warn(f"sampler: {count} {what}. {remedy}")
+
+    def _context(self, part: Part) -> Context:
+        return Context(
+            name=part.label,
+            folder=self.resolved.folder,
+            seed=self.recipe.seed,
+            device=str(self.accelerator.device),
+            progress=self.progress,
+        )
+
+    def _sampler_context(self, part: Part, prompts: Sequence[Prompt]) -> SamplerContext:
+        plain = self._context(part)
+        return SamplerContext(**vars(plain), prompts=prompts, policy=self.policy, reference=self.reference)
+
+    def _load_prompts(self, part: Part | None) -> list[Prompt]:
+        if part is None:
+            return []
+        prompts = list(part.make(self._context(part)).load())
+        if not prompts:
+            raise DataError(f"{part.key}: '{part.label}' gave no prompts. Look at its path, split and limit.")
+        return prompts
+
+
+def load_policy(resolved: ResolvedRecipe, device: str) -> Policy:
+    """The policy that the recipe's `policy` section describes."""
+    settings = resolved.recipe.policy
+    if settings.use == "tabular":
+        from copgkit.engine.tabular import TabularPolicy
+
+        return TabularPolicy(settings.arms, settings.reference)
+    from copgkit.engine.causal_lm import CausalLMPolicy
+
+    where = Context(folder=resolved.folder)
+    options = settings.model_dump(exclude={"use", "model", "tokenizer"})
+    tokenizer = settings.tokenizer and where.model(settings.tokenizer)
+    return CausalLMPolicy.load(
+        where.model(settings.model),
+        tokenizer=tokenizer,
+        device=device,
+        gradient_checkpointing=resolved.recipe.train.gradient_checkpointing,
+        **options,
+    )
+
+
+def _training_settings(resolved: ResolvedRecipe) -> TrainingSettings:
+    from copgkit.engine.training import TrainingSettings
+
+    other_rooms = {"steps", "gradient_checkpointing", "trackers"}
+    return TrainingSettings(seed=resolved.recipe.seed, **resolved.recipe.train.model_dump(exclude=other_rooms))
+
+
+def _silence_progress_of_libraries() -> None:
+    """One program, one progress bar: ours."""
+    import datasets
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def _default_folder(resolved: ResolvedRecipe) -> Path:
+    if resolved.recipe.output:
+        return resolved.folder / resolved.recipe.output
+    return Path("runs") / resolved.path.stem
