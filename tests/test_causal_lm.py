@@ -1,334 +1,419 @@
-"""The language-model policy: its log-probabilities against a slow computation, and what is and is not cut."""
+"""Log-probabilities of a causal language model against an independent slow computation, on four architectures."""
 
-from pathlib import Path
+import math
 
 import pytest
 import torch
-from conftest import tiny_tokenizer
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertLMHeadModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
-from copgkit import Completion, DataError, GenerationSettings, Group, ModelError, Prompt
-from copgkit.engine.causal_lm import CausalLMPolicy, Limits
-from copgkit.engine.loading import Text
+from copgkit import Completion, DataError, Group, ModelError, Prompt
+from copgkit.engine.causal_lm import CausalLMPolicy
+from copgkit.engine.codec import IntegerCodec, TokenizerCodec
+from copgkit.engine.policy import EncodingReport
 
-V = 25
-REAL_POLICY = Path(__file__).parents[2] / "shared/models/reddit-policy"
-
-
-def _llama():
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=V, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, attention_dropout=0.5,
-        )
-    )  # fmt: skip
-
-
-def _gpt2():
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    return GPT2LMHeadModel(GPT2Config(vocab_size=V, n_embd=32, n_layer=2, n_head=4, n_positions=64))
-
-
-def _gpt_neox():
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
-
-    return GPTNeoXForCausalLM(
-        GPTNeoXConfig(
-            vocab_size=V, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-            max_position_embeddings=64, hidden_dropout=0.3,
-        )
-    )  # fmt: skip
-
-
-def _bert():
-    from transformers import BertConfig, BertLMHeadModel
-
-    return BertLMHeadModel(
-        BertConfig(
-            vocab_size=V, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-            max_position_embeddings=64, is_decoder=True,
-        )
-    )  # fmt: skip
+EOS = 1
+SIZES = {"vocab_size": 23, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 24}
+SIZES |= {"max_position_embeddings": 40, "initializer_range": 0.4}
+ARCHITECTURES = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, num_key_value_heads=1)),
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(vocab_size=23, n_layer=2, n_head=2, n_embd=16, n_positions=40, initializer_range=0.4)
+    ),
+    "gpt-neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**SIZES)),
+    "bert": lambda: BertLMHeadModel(BertConfig(**SIZES, is_decoder=True)),
+}
 
 
-ARCHITECTURES = {"llama": _llama, "gpt2": _gpt2, "gpt-neox": _gpt_neox, "bert-as-decoder": _bert}
+def make_module(architecture="llama"):
+    torch.manual_seed(3)
+    return ARCHITECTURES[architecture]()
 
 
-def _policy(architecture="llama", **limits):
-    """A policy over integers: texts are numbers separated by blanks, 2 ends a completion."""
-    torch.manual_seed(0)
-    module = ARCHITECTURES[architecture]().train()  # training mode: dropout must be off all the same
-    for parameter in module.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-
-    def numbers(text):
-        return [int(word) for word in text.split()]
-
-    def text(ids):
-        return " ".join(map(str, (index for index in ids if index != 2)))
-
-    return CausalLMPolicy(module, lambda prompt: [1, *numbers(prompt.text)], numbers, text, [2], Limits(**limits))
+def make_policy(architecture="llama", **options):
+    limits = {"max_prompt_tokens": 20, "max_completion_tokens": 20} | options
+    return CausalLMPolicy(make_module(architecture), IntegerCodec(stop_ids=(EOS,)), **limits)
 
 
-def _group(prompt, *completions):
-    prompt = Prompt(prompt, origin="rows.jsonl:1")
-    return Group(prompt, tuple(Completion(prompt, text) for text in completions))
+@pytest.fixture(params=ARCHITECTURES)
+def policy(request):
+    return make_policy(request.param)
 
 
-GROUPS = [_group("5 6 7", "8 9", "10 11 12 13", ""), _group("3", "4 4 4", "5"), _group("9 8 7 6 5 4 3", "6 7", "20 21")]
+def group(prompt, *texts, finished=True):
+    prompt = Prompt(prompt)
+    return Group(prompt, tuple(Completion(prompt, text, finished=finished) for text in texts))
 
 
-def _encoded(policy, groups=GROUPS):
-    return policy.encode(groups)[0]
+GROUPS = [
+    group("2 3 4", "5 6", "7"),
+    group("8", "9 10 11 12 13", "", "14 15 16"),
+    group("2 3 4 5 6 7 8 9", "5 6", "7", "3 3 3", "22"),
+]
 
 
-def _slow_log_prob(policy, group, completion):
-    """The definition: one token at a time, no padding, double precision, all logits."""
-    ids = policy.prompt_ids(group.prompt)
+def slow_log_prob(module, prompt_ids, ids):
+    """One position at a time, from the logits of the bare sequence without mask, padding or cache, in float64."""
     total = torch.zeros((), dtype=torch.float64)
-    for token in completion.token_ids:
-        logits = policy.module(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
-        total = total + logits.double().log_softmax(-1)[token]
-        ids = [*ids, token]
+    for position, token_id in enumerate(ids):
+        before = torch.tensor([[*prompt_ids, *ids[:position]]])
+        total = total + module(before).logits[0, -1].double().log_softmax(-1)[token_id]
     return total
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_log_probs_and_gradients_equal_the_definition(architecture):
-    policy = _policy(architecture)
-    groups = _encoded(policy)
-    logp_GK = policy.log_probs(groups)
-    slow = [[_slow_log_prob(policy, group, one) for one in group.completions] for group in groups]
-    for fast_row, slow_row in zip(logp_GK, slow, strict=True):
-        for fast, exact in zip(fast_row, slow_row, strict=False):
-            assert fast.item() == pytest.approx(exact.item(), abs=1e-5)
+def slow_log_probs(module, groups):
+    rows = []
+    for one in groups:
+        prompt_ids = [int(word) for word in one.prompt.text.split()]
+        rows.append([slow_log_prob(module, prompt_ids, [*map(int, c.text.split()), EOS]) for c in one.completions])
+    return rows
+
+
+def test_log_probs_are_those_of_a_slow_independent_computation(policy):
+    logp_GK = policy.log_probs(GROUPS).detach()
+    exact = slow_log_probs(policy.module.double(), GROUPS)
+    assert logp_GK.shape == (3, 4)
+    for row, wanted in zip(logp_GK.tolist(), exact, strict=True):
+        assert row[: len(wanted)] == pytest.approx([value.item() for value in wanted], abs=1e-5)
+        assert row[len(wanted) :] == [0.0] * (4 - len(wanted))
+    assert min(logp_GK.flatten().tolist()) < -5  # the models are far from uniform, so that errors would show
+
+
+def test_gradients_are_those_of_the_slow_computation(policy):
+    weights = [[1.0, -2.0], [0.5, 3.0, -1.0], [1.0, 1.0, -0.3, 0.7]]
+    policy.module.double()
     parameters = list(policy.parameters())
-    weights = torch.arange(1.0, 10).view(3, 3)
-    fast_gradient = torch.autograd.grad((weights * logp_GK).sum(), parameters, allow_unused=True)
-    slow_sum = sum(weights[g, k] * value for g, row in enumerate(slow) for k, value in enumerate(row))
-    slow_gradient = torch.autograd.grad(slow_sum, parameters, allow_unused=True)
-    for fast, exact in zip(fast_gradient, slow_gradient, strict=True):
-        assert (fast is None) == (exact is None)
-        if fast is not None:
-            torch.testing.assert_close(fast, exact, atol=2e-4, rtol=1e-4)
+    logp_GK = policy.log_probs(GROUPS)
+    fast = sum(w * logp_GK[g, k] for g, row in enumerate(weights) for k, w in enumerate(row))
+    exact_rows = slow_log_probs(policy.module, GROUPS)
+    slow = sum(w * exact_rows[g][k] for g, row in enumerate(weights) for k, w in enumerate(row))
+    fast_gradients = torch.autograd.grad(fast, parameters, allow_unused=True)
+    slow_gradients = torch.autograd.grad(slow, parameters, allow_unused=True)
+    for one, other in zip(fast_gradients, slow_gradients, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)  # Llama's norms stay float32
 
 
-def test_log_probs_without_gradient_go_in_chunks_and_are_the_same(monkeypatch):
-    policy = _policy()
-    groups = _encoded(policy)
-    whole = policy.log_probs(groups).detach()
-    monkeypatch.setattr("copgkit.engine.causal_lm._TOKENS_PER_FORWARD", 12)
+def test_a_uniform_model_gives_minus_length_times_the_log_of_the_vocabulary():
+    policy = make_policy()
+    policy.module.lm_head.weight.data.zero_()
+    expected = [[-3 * math.log(23), -2 * math.log(23)]]
+    torch.testing.assert_close(policy.log_probs(GROUPS[:1]), torch.tensor(expected), atol=1e-5, rtol=0)
+
+
+def test_other_rows_and_padding_change_nothing(policy):
+    together = policy.log_probs(GROUPS)
+    for g, one in enumerate(GROUPS):
+        alone = policy.log_probs([one])[0]
+        torch.testing.assert_close(together[g, : len(alone)], alone, atol=2e-6, rtol=1e-6)
+
+
+def test_passes_sorted_by_length_without_gradient_keep_the_order(policy):
+    wanted = policy.log_probs(GROUPS)
+    policy.tokens_per_forward = 12
     with torch.no_grad():
-        torch.testing.assert_close(policy.log_probs(groups), whole, atol=1e-5, rtol=0)
+        torch.testing.assert_close(policy.log_probs(GROUPS), wanted.detach(), atol=2e-6, rtol=1e-6)
 
 
-def test_absent_completions_are_zero_and_carry_no_gradient():
-    policy = _policy()
-    logp_GK = policy.log_probs(_encoded(policy))
-    assert logp_GK[1, 2] == 0
-    assert logp_GK[0].min() < 0
-    # Nothing but the entry itself depends on an absent completion, so its gradient must vanish identically.
-    gradient = torch.autograd.grad(logp_GK[1, 2], list(policy.parameters()), allow_unused=True)
-    assert all(each is None or not each.any() for each in gradient)
-
-
-def test_prompt_tokens_are_read_but_not_predicted():
-    policy = _policy()
-    (group,) = _encoded(policy, [_group("5 6", "8", "9")])
-    policy.log_probs([group]).sum().backward()
-    # The head is untied here: its rows for tokens that are only in the prompt get no pull towards them.
-    logits_bias_free = policy.module.lm_head.weight.grad
-    assert logits_bias_free[8].norm() > 0
-    with torch.no_grad():
-        other = Group(Prompt("5 7"), group.completions)
-        assert not torch.allclose(policy.log_probs([group]), policy.log_probs([other]))
-
-
-def test_a_sequence_is_a_sum_over_its_tokens_with_end_of_sequence():
-    policy = _policy()
-    (group,) = _encoded(policy, [_group("5", "8 9", "8")])
-    assert [one.token_ids for one in group.completions] == [(8, 9, 2), (8, 2)]
-    assert policy.num_tokens([group]).tolist() == [[3.0, 2.0]]
-
-
-def test_generated_token_ids_are_kept_and_an_unfinished_completion_gets_no_end():
-    policy = _policy()
-    prompt = Prompt("5")
-    given = Group(
-        prompt,
-        (Completion(prompt, "not even numbers", (7, 7, 7), finished=False), Completion(prompt, "3", finished=False)),
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_neither_padding_nor_absent_completions_have_a_gradient(architecture):
+    module = make_module(architecture)
+    policy = CausalLMPolicy(module, IntegerCodec(stop_ids=(EOS,)), max_prompt_tokens=20, max_completion_tokens=20)
+    inputs = []
+    module.get_input_embeddings().register_forward_hook(lambda layer, given, output: inputs.append(output))
+    policy.log_probs(GROUPS)[:, :4].sum().backward(retain_graph=True)
+    embedded_BTD = inputs[-1]
+    (gradient,) = torch.autograd.grad(policy.log_probs(GROUPS).sum(), inputs[-1])
+    lengths = [3 + 2, 3 + 1, 1 + 5, 1 + 0, 1 + 3, 8 + 2, 8 + 1, 8 + 3, 8 + 1]  # the last token is never fed
+    assert embedded_BTD.shape[:2] == (9, 11)
+    for row, length in zip(gradient, lengths, strict=True):
+        assert row[:length].abs().sum(-1).min() > 0
+        assert row[length:].abs().max().item() == 0 if length < 11 else True
+    absent = policy.log_probs(GROUPS)[0, 2:].sum()
+    assert all(
+        g is None or not g.any() for g in torch.autograd.grad(absent, list(policy.parameters()), allow_unused=True)
     )
-    (group,) = _encoded(policy, [given])
-    assert [one.token_ids for one in group.completions] == [(7, 7, 7), (3,)]
 
 
-def test_nothing_is_cut_and_what_does_not_fit_is_left_out_and_counted():
-    policy = _policy(prompt_tokens=4, completion_tokens=3)
-    groups, report = policy.encode(
-        [
-            _group("5 6 7", "1 1", "3", "4 4 4"),  # three tokens and end-of-sequence are one too many
-            _group("5 6 7 8", "3", "4"),
-            _group("5", "3 3 3", "4"),
-        ]
+def test_prompt_tokens_are_not_predicted():
+    policy = make_policy()
+    one, other = group("2 3 4", "5", "6"), group("2 3 4", "5", "6")
+    policy.module.model.layers = torch.nn.ModuleList()  # without layers a token sees nothing but the one before it
+    policy.module.config.num_hidden_layers = 0
+    logp = policy.log_probs([one, other]).double()
+    table = policy.module.lm_head(policy.module.model.norm(policy.module.model.embed_tokens.weight)).log_softmax(-1)
+    assert logp[0].tolist() == pytest.approx(
+        [(table[4, 5] + table[5, EOS]).item(), (table[4, 6] + table[6, EOS]).item()], abs=1e-5
     )
-    assert [[one.text for one in group.completions] for group in groups] == [["1 1", "3"]]
-    assert (report.prompts_too_long, report.completions_too_long, report.groups_too_small) == (1, 2, 1)
 
 
-def test_a_prompt_without_tokens_is_refused_and_named():
-    policy = _policy()
-    policy._prompt_ids = lambda prompt: []
-    with pytest.raises(DataError, match=r"rows\.jsonl:1: the prompt has no tokens"):
-        policy.encode([_group("", "3", "4")])
+def test_full_logits_serve_where_the_architecture_cannot_choose_positions(policy):
+    wanted = policy.log_probs(GROUPS)
+    assert policy._narrow
+    policy._narrow = False
+    torch.testing.assert_close(policy.log_probs(GROUPS), wanted, atol=2e-6, rtol=1e-6)
 
 
-def test_the_reference_does_not_follow_the_policy():
-    policy = _policy()
-    groups = _encoded(policy)
-    reference = policy.frozen_copy()
-    before = reference.log_probs(groups)
-    torch.testing.assert_close(before, policy.log_probs(groups).detach())
+def test_gradient_checkpointing_changes_neither_values_nor_gradients():
+    plain, checkpointed = make_policy(), make_policy(gradient_checkpointing=True)
+    assert checkpointed.module.training
+    values = []
+    for one in (plain, checkpointed):
+        logp = one.log_probs(GROUPS)
+        logp.pow(2).sum().backward()
+        values.append((logp, [parameter.grad for parameter in one.parameters()]))
+    torch.testing.assert_close(values[0], values[1])
+
+
+def test_dropout_of_the_checkpoint_is_switched_off_even_in_training_mode():
+    config = GPT2Config(vocab_size=23, n_layer=2, n_head=2, n_embd=16, n_positions=40, attn_pdrop=0.5, resid_pdrop=0.5)
+    policy = CausalLMPolicy(
+        GPT2LMHeadModel(config), IntegerCodec((EOS,)), max_prompt_tokens=20, max_completion_tokens=9
+    )
+    in_evaluation = policy.log_probs(GROUPS)
+    policy.module.train()
+    torch.testing.assert_close(policy.log_probs(GROUPS), in_evaluation)
+    llama = LlamaForCausalLM(LlamaConfig(**SIZES, attention_dropout=0.5))
+    policy = CausalLMPolicy(llama, IntegerCodec((EOS,)), max_prompt_tokens=20, max_completion_tokens=9)
+    in_evaluation = policy.log_probs(GROUPS)
+    policy.module.train()
+    torch.testing.assert_close(policy.log_probs(GROUPS), in_evaluation)
+
+
+def test_bf16_autocast_stays_near_and_gives_float32():
+    policy = make_policy()
+    wanted = policy.log_probs(GROUPS)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = policy.log_probs(GROUPS)
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough, wanted, atol=0.5, rtol=0.02)
+    rough.sum().backward()
+
+
+def test_under_accelerate_in_bf16_a_frozen_copy_and_saving_still_work(tmp_path):
+    AcceleratorState._reset_state(True)
+    policy = make_policy()
+    policy.module = Accelerator(mixed_precision="bf16", cpu=True).prepare(policy.module)
+    frozen = policy.frozen_copy()
+    before = frozen.log_probs(GROUPS)
     with torch.no_grad():
         for parameter in policy.parameters():
-            parameter.add_(0.1)
-    assert torch.equal(reference.log_probs(groups), before)
-    assert not list(reference.parameters())
-
-
-def test_bf16_autocast_stays_near_float32():
-    policy = _policy()
-    groups = _encoded(policy)
-    exact = policy.log_probs(groups)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        near = policy.log_probs(groups)
-    assert near.dtype == torch.float32
-    torch.testing.assert_close(near, exact, rtol=0.05, atol=0.3)
-
-
-# Generation -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_greedy_generation_equals_transformers(architecture):
-    policy = _policy(architecture, completion_tokens=8)
-    prompts = [Prompt(text) for text in ("5 6 7", "3", "9 8 7 6 5 4 3")]
-    policy.module.eval()
-    for prompt, (completion,) in zip(
-        prompts, policy.generate(prompts, 1, GenerationSettings(temperature=0)), strict=True
-    ):
-        ids = torch.tensor([policy.prompt_ids(prompt)])
-        expected = policy.module.generate(ids, do_sample=False, max_new_tokens=8, eos_token_id=2, pad_token_id=0)
-        assert list(completion.token_ids) == expected[0, ids.shape[1] :].tolist()
-
-
-def test_samples_do_not_depend_on_the_batch_they_are_drawn_in(monkeypatch):
-    policy = _policy(completion_tokens=8)
-    prompts = [Prompt(" ".join(map(str, range(3, 4 + n)))) for n in range(7)]
-    settings = GenerationSettings(seed=3)
-    together = policy.generate(prompts, 3, settings)
-    monkeypatch.setattr("copgkit.engine.causal_lm._ROWS_PER_GENERATION", 3)
-    apart = [row for prompt in reversed(prompts) for row in policy.generate([prompt], 3, settings)][::-1]
-    assert [[one.token_ids for one in row] for row in together] == [[one.token_ids for one in row] for row in apart]
-    assert policy.generate(prompts, 3, GenerationSettings(seed=4)) != together
-
-
-def test_generation_leaves_the_global_random_state_alone():
-    policy = _policy(completion_tokens=4)
-    before = torch.get_rng_state()
-    policy.generate([Prompt("5")], 2, GenerationSettings())
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (1.0, 0.7)])
-def test_first_tokens_are_distributed_as_the_model_says(temperature, top_p):
-    policy = _policy(completion_tokens=1)
-    prompt, n = Prompt("5 6"), 4000
-    (row,) = policy.generate([prompt], n, GenerationSettings(temperature=temperature, top_p=top_p))
-    found = torch.bincount(torch.tensor([one.token_ids[0] for one in row]), minlength=V) / n
-    with torch.no_grad():
-        expected = (policy.module(torch.tensor([[1, 5, 6]])).logits[0, -1] / temperature).softmax(-1)
-    if top_p < 1:
-        ranked, order = expected.sort(descending=True)
-        size = int((ranked.cumsum(0) < top_p).sum()) + 1
-        expected = torch.zeros(V).scatter(0, order[:size], ranked[:size] / ranked[:size].sum())
-        assert (found[order[size:]] == 0).all()
-    # Five standard errors of a binomial share, for each of 25 tokens.
-    assert ((found - expected).abs() <= 5 * (expected * (1 - expected) / n).sqrt() + 1e-9).all()
-
-
-def test_a_completion_that_ends_says_so_and_one_that_is_stopped_does_not():
-    policy = _policy(completion_tokens=6)
-    (row,) = policy.generate([Prompt("5")], 200, GenerationSettings())
-    finished = [one for one in row if one.finished]
-    assert finished
-    assert len(finished) < 200
-    assert all(one.token_ids[-1] == 2 and 2 not in one.token_ids[:-1] for one in finished)
-    assert all(len(one.token_ids) == 6 and 2 not in one.token_ids for one in row if not one.finished)
-
-
-# Tokenizers and loading ----------------------------------------------------------------------------------------------
-
-
-def test_a_plain_prompt_has_one_bos_and_no_closing_token():
-    text = Text(tiny_tokenizer())
-    assert text.prompt_ids(Prompt("the cat")) == [1, 4, 5]
-    assert text.completion_ids("the cat") == [4, 5]
-
-
-def test_a_tokenizer_that_closes_every_text_does_not_close_prompts():
-    from tokenizers import processors
-
-    tokenizer = tiny_tokenizer()
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)]
+            parameter.mul_(1.5)
+    torch.testing.assert_close(frozen.log_probs(GROUPS), before)
+    assert (policy.log_probs(GROUPS) - before).abs().max() > 0.1
+    policy.save(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+    read_back = CausalLMPolicy(
+        AutoModelForCausalLM.from_pretrained(tmp_path), policy.codec, max_prompt_tokens=20, max_completion_tokens=20
     )
-    assert Text(tokenizer).prompt_ids(Prompt("the cat")) == [1, 4, 5]
+    torch.testing.assert_close(read_back.log_probs(GROUPS), policy.log_probs(GROUPS), atol=0.5, rtol=0.02)
+    AcceleratorState._reset_state(True)
 
 
-def test_a_conversation_goes_through_the_chat_template_without_a_second_bos():
-    tokenizer = tiny_tokenizer()
+def test_a_frozen_copy_has_no_gradient_and_does_not_move_with_the_policy(policy):
+    frozen = policy.frozen_copy()
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    assert all(parameter.requires_grad for parameter in policy.parameters())
+    before = frozen.log_probs(GROUPS)
+    next(policy.parameters()).data.add_(1.0)
+    assert torch.equal(frozen.log_probs(GROUPS), before)
+
+
+def test_release_frees_the_weights():
+    policy = make_policy()
+    policy.release()
+    assert all(parameter.is_meta for parameter in policy.parameters())
+
+
+# --- encoding -------------------------------------------------------------------------------------------------------
+
+
+def test_num_tokens_counts_end_of_sequence_and_leaves_absent_completions_at_zero():
+    assert make_policy().num_tokens(GROUPS).tolist() == [[3, 2, 0, 0], [6, 1, 4, 0], [3, 2, 4, 2]]
+
+
+def test_encode_ends_finished_text_once_and_leaves_unfinished_text_open():
+    policy = make_policy()
+    (one,), _ = policy.encode([group("2", "5 6", "5 1", "")])
+    assert [c.token_ids for c in one.completions] == [(5, 6, EOS), (5, EOS), (EOS,)]
+    (one,), _ = policy.encode([group("2", "5 6", "7", finished=False)])
+    assert [c.token_ids for c in one.completions] == [(5, 6), (7,)]
+
+
+def test_generated_ids_are_kept_even_if_their_text_says_otherwise():
+    prompt = Prompt("2")
+    completions = (Completion(prompt, "not numbers", token_ids=(4, 4)), Completion(prompt, "5"))
+    (one,), report = make_policy().encode([Group(prompt, completions)])
+    assert one.completions[0].token_ids == (4, 4)
+    assert report == EncodingReport()
+
+
+def test_nothing_is_cut_and_what_is_left_out_is_counted():
+    policy = make_policy(max_prompt_tokens=3, max_completion_tokens=3)
+    weights = ((0.0, 1.0, 2.0), (1.0, 0.0, 3.0), (2.0, 3.0, 0.0))
+    fits = group("2 3 4", "5 6", "5 6 7", "8")
+    groups = [
+        Group(fits.prompt, fits.completions, weights),
+        group("2 3 4 5", "5", "6"),
+        group("2", "5", "5 6 7", "5 6 7 8"),
+    ]
+    kept, report = policy.encode(groups)
+    assert [[c.text for c in one.completions] for one in kept] == [["5 6", "8"]]
+    assert kept[0].pair_weights == ((0.0, 2.0), (2.0, 0.0))
+    assert report == EncodingReport(prompts_too_long=1, completions_too_long=3, groups_too_small=1)
+
+
+def test_an_empty_prompt_is_named():
+    policy = make_policy()
+    prompt = Prompt(" ", origin="posts.jsonl:17")
+    with pytest.raises(DataError, match=r"posts\.jsonl:17: the prompt is empty"):
+        policy.encode([Group(prompt, (Completion(prompt, "5"), Completion(prompt, "6")))])
+
+
+def test_text_that_is_no_number_is_named():
+    with pytest.raises(DataError, match="'five': not whole numbers"):
+        make_policy().encode([group("2", "five", "6")])
+
+
+# --- tokenizers -----------------------------------------------------------------------------------------------------
+
+WORDS = ["[PAD]", "[SEP]", "[CLS]", "a", "b", "c", "user", ":", "assistant", "<unk>"]
+
+
+def make_tokenizer(template="[CLS] $A", **more):
+    raw = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
+    raw.pre_tokenizer = Whitespace()
+    raw.post_processor = TemplateProcessing(single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 1)])
+    special = {"bos_token": "[CLS]", "eos_token": "[SEP]", "unk_token": "<unk>"} | more
+    return PreTrainedTokenizerFast(tokenizer_object=raw, **special)
+
+
+def test_a_prompt_keeps_the_mark_in_front_and_loses_the_one_behind():
+    for template in ("[CLS] $A", "[CLS] $A [SEP]"):
+        codec = TokenizerCodec(make_tokenizer(template), (1,))
+        assert codec.prompt_ids(Prompt("a b")) == (2, 3, 4)
+    assert codec.prompt_ids(Prompt("a [SEP]")) == (2, 3, 1)  # written by the user, so it stays
+
+
+def test_a_completion_has_no_mark_in_front():
+    codec = TokenizerCodec(make_tokenizer("[CLS] $A [SEP]"), (1,))
+    assert codec.text_ids("c a") == (5, 3)
+    assert codec.text((5, 3, 1)) == "c a"
+
+
+def test_a_conversation_is_written_by_the_template_with_one_beginning_and_room_for_the_answer():
+    tokenizer = make_tokenizer()
     tokenizer.chat_template = (
-        "<bos>{% for m in messages %}{{ m.role }} : {{ m.content }} {% endfor %}"
-        "{% if add_generation_prompt %}then :{% endif %}"
+        "{{ bos_token }}{% for m in messages %} {{ m.role }} : {{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %} assistant :{% endif %}"
     )
-    prompt = Prompt(({"role": "user", "content": "the cat"},))
-    ids = Text(tokenizer).prompt_ids(prompt)
-    assert ids.count(tokenizer.bos_token_id) == 1
-    assert tokenizer.decode(ids[-2:]) == "then :"
+    prompt = Prompt(({"role": "user", "content": "b"},))
+    assert TokenizerCodec(tokenizer, (1,)).prompt_ids(prompt) == (2, 6, 7, 4, 8, 7)
 
 
 def test_a_conversation_without_a_template_says_what_to_do():
-    prompt = Prompt(({"role": "user", "content": "the cat"},), origin="chat.jsonl:2")
-    with pytest.raises(ModelError, match=r"chat\.jsonl:2.*policy\.chat_template"):
-        Text(tiny_tokenizer()).prompt_ids(prompt)
+    with pytest.raises(ModelError, match="no chat template"):
+        TokenizerCodec(make_tokenizer(), (1,)).prompt_ids(Prompt(({"role": "user", "content": "b"},)))
 
 
-def test_a_missing_model_is_named_with_what_was_tried(tmp_path):
-    with pytest.raises(ModelError, match=r"policy\.model: there is no folder 'nowhere/model' beside the recipe"):
-        CausalLMPolicy.load("nowhere/model")
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match="transformers cannot load"):
-        CausalLMPolicy.load(str(tmp_path))
+def test_a_prompt_is_tokenised_once():
+    calls = []
+
+    class Counting:
+        sep_token_id = None
+
+        def __call__(self, text, **options):
+            calls.append(text)
+            return {"input_ids": [3]}
+
+    codec = TokenizerCodec(Counting(), (1,))
+    codec.prompt_ids(Prompt("a"))
+    seen = len(calls)
+    codec.prompt_ids(Prompt("a", id="another"))
+    assert len(calls) == seen
 
 
-def test_a_saved_policy_loads_again_with_the_same_log_probs(tiny_policy_folder, tmp_path):
-    policy = CausalLMPolicy.load(str(tiny_policy_folder))
-    groups = _encoded(policy, [_group("the cat", "sat on the mat", "ran")])
-    policy.save(tmp_path / "saved")
-    again = CausalLMPolicy.load(str(tmp_path / "saved"))
-    assert torch.equal(again.log_probs(groups), policy.log_probs(groups))
+# --- loading --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not REAL_POLICY.exists(), reason="real models are not beside this checkout")
-def test_a_real_checkpoint_generates_and_agrees_with_the_definition():
-    policy = CausalLMPolicy.load(str(REAL_POLICY), max_completion_tokens=12)
-    post = "SUBREDDIT: r/test\n\nTITLE: my dog\n\nPOST: my dog ran away and came back.\n\nTL;DR:"
-    prompt = Prompt(post)
-    assert policy.prompt_ids(prompt)[-1] not in policy.end_ids
-    (row,) = policy.generate([prompt], 2, GenerationSettings())
-    group = Group(prompt, tuple(row))
-    with torch.no_grad():
-        fast = policy.log_probs([group])[0]
-        assert fast.tolist() == pytest.approx([_slow_log_prob(policy, group, one).item() for one in row], abs=1e-3)
+@pytest.fixture
+def folder(tmp_path):
+    make_module().save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def load(folder, **more):
+    return CausalLMPolicy.load(str(folder), **({"max_prompt_tokens": 20, "max_completion_tokens": 20} | more))
+
+
+def test_a_saved_policy_loads_and_says_the_same(folder, tmp_path):
+    policy = load(folder)
+    one = group("a b", "c", "c a")
+    policy.save(tmp_path / "again")
+    torch.testing.assert_close(load(tmp_path / "again").log_probs([one]), policy.log_probs([one]))
+    assert policy.encode([one])[0][0].completions[1].token_ids == (5, 3, 1)
+
+
+def test_the_stop_ids_of_the_generation_config_count_too(folder):
+    module = make_module()
+    module.generation_config.eos_token_id = [1, 7]
+    module.save_pretrained(folder)
+    assert load(folder).codec.stop_ids == (1, 7)
+
+
+def test_a_missing_model_is_an_error_for_people(tmp_path):
+    with pytest.raises(ModelError, match=r"^policy.model: .*nowhere' is not a folder here"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_missing_tokenizer_is_an_error_for_people(tmp_path):
+    make_module().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"^policy.tokenizer: "):
+        load(tmp_path)
+
+
+def test_a_tokenizer_without_end_of_sequence_is_refused(folder):
+    make_tokenizer(eos_token=None).save_pretrained(folder)
+    with pytest.raises(ModelError, match="no end-of-sequence token"):
+        load(folder)
+
+
+def test_a_model_without_output_head_is_refused(folder):
+    make_module().model.save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"lacks 1 weights .*lm_head"):
+        load(folder)
+
+
+def test_an_encoder_is_refused():
+    with pytest.raises(ModelError, match="not a causal language model"):
+        CausalLMPolicy(
+            BertLMHeadModel(BertConfig(**SIZES)), IntegerCodec((EOS,)), max_prompt_tokens=9, max_completion_tokens=9
+        )
+
+
+def test_limits_beyond_the_positions_of_the_model_are_refused():
+    with pytest.raises(ModelError, match="exceed together the 40 positions"):
+        make_policy(max_prompt_tokens=30, max_completion_tokens=11)
+
+
+def test_a_missing_chat_template_file_is_named(folder):
+    with pytest.raises(ModelError, match=r"policy.chat_template: .*no\.jinja"):
+        load(folder, chat_template=str(folder / "no.jinja"))

@@ -1,66 +1,66 @@
-"""A causal language model as policy: any Hugging Face checkpoint that writes tokens from left to right.
+"""A causal language model as a policy: log-probabilities of completions, generation, a frozen copy, saving.
 
-The plain path: one right-padded sequence per completion. Log-probabilities are sums over the completion's tokens,
-end-of-sequence included, prompt and padding excluded, in float32 whatever the weights are.
+    policy = CausalLMPolicy.load("assets/tldr-policy", max_prompt_tokens=192, max_completion_tokens=48)
+    policy = CausalLMPolicy(module, IntegerCodec(stop_ids=(1,)))          # sequences of numbers, no tokenizer
 
-Shapes: B sequences (all completions of a batch), T tokens, V vocabulary; G groups, K completions per group.
+Every completion is one sequence, prompt in front; the prompt is computed once for each of a group's completions.
+Legend: G groups, K completions of the largest group, B sequences.
 """
 
 from __future__ import annotations
 
-import inspect
-import random
-from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, replace
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from accelerate.utils import extract_model_from_parallel
+from torch import Tensor
 
-from copgkit.engine.generation import sample
+from copgkit.engine import loading
+from copgkit.engine.codec import Codec, completion_ids
+from copgkit.engine.generation import complete
+from copgkit.engine.log_probs import Row, sequence_log_probs
 from copgkit.engine.policy import EncodingReport
-from copgkit.errors import DataError, ModelError
+from copgkit.engine.sampling import stream_names
+from copgkit.errors import ModelError
 from copgkit.types import Completion, GenerationSettings, Group, Prompt
-
-_TOKENS_PER_FORWARD = 16_384  # without gradient: enough to keep a CPU or GPU busy, little memory
-_ROWS_PER_GENERATION = 128
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What fits. Longer prompts and completions are left out, never cut; generation stops at completion_tokens."""
-
-    prompt_tokens: int = 512
-    completion_tokens: int = 64
 
 
 class CausalLMPolicy:
-    """Wraps a transformers model.
+    """A transformers causal language model with what turns text into its ids.
 
-    prompt_ids and completion_ids turn text into token ids (the latter without end-of-sequence), text turns ids back;
-    `load` takes all three from a tokenizer. end_ids: the tokens that end a completion, the first of which is written
-    behind a recorded one.
+    module: may be replaced by accelerate's wrapped version; log_probs go through its forward.
+    tokens_per_forward: size of a forward pass without gradients, padding included.
+    rows_per_batch: completions that are generated together.
     """
 
     def __init__(
         self,
-        module: nn.Module,
-        prompt_ids: Callable[[Prompt], list[int]],
-        completion_ids: Callable[[str], list[int]],
-        text: Callable[[Sequence[int]], str],
-        end_ids: Sequence[int],
-        limits: Limits | None = None,
-        tokenizer: Any = None,
+        module: torch.nn.Module,
+        codec: Codec,
+        *,
+        max_prompt_tokens: int = 512,
+        max_completion_tokens: int = 64,
+        gradient_checkpointing: bool = False,
+        tokens_per_forward: int = 16_384,
+        rows_per_batch: int = 256,
     ) -> None:
-        self.module = _without_dropout(module)
-        self.limits = limits or Limits()
-        self.tokenizer = tokenizer
-        self.end_ids = tuple(end_ids)
-        self._prompt_ids, self._completion_ids, self._text = prompt_ids, completion_ids, text
-        self._ids_of_prompt: dict[object, list[int]] = {}
+        """Takes the module as it is, but for its dropout, which is switched off. Raises ModelError if it is not causal
+        or has too few positions for the two limits."""
+        self.module: torch.nn.Module = module
+        self.codec = codec
+        self.max_prompt_tokens, self.max_completion_tokens = max_prompt_tokens, max_completion_tokens
+        self.tokens_per_forward, self.rows_per_batch = tokens_per_forward, rows_per_batch
+        loading.remove_dropout(module)
+        module.eval()
+        loading.require_room(module, max_prompt_tokens, max_completion_tokens)
+        loading.require_causal(module, self.device)
+        self._narrow = loading.takes_positions(module, self.device)
+        if gradient_checkpointing:
+            self.checkpoint_gradients()
 
     @classmethod
     def load(
@@ -74,203 +74,167 @@ class CausalLMPolicy:
         max_prompt_tokens: int = 512,
         max_completion_tokens: int = 64,
         device: str = "cpu",
-        gradient_checkpointing: bool = False,
         trust_remote_code: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> CausalLMPolicy:
-        """Loads a folder or hub checkpoint (safetensors). Raises ModelError saying what is missing."""
-        from copgkit.engine.loading import load_model, load_tokenizer
+        """The policy of a folder or hub model; the keys are those of a recipe's `policy` section, explained there.
 
-        module = load_model(model, revision, dtype, attention, trust_remote_code).to(device)
-        if gradient_checkpointing:
-            module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            module.train()  # transformers checkpoints only in training mode; there is no dropout to switch on
-        text = load_tokenizer(tokenizer or model, revision, chat_template, trust_remote_code)
-        end_ids = _end_ids(module, text)
-        limits = Limits(max_prompt_tokens, max_completion_tokens)
-        return cls(module, text.prompt_ids, text.completion_ids, text.decode, end_ids, limits, text.tokenizer)
+        tokenizer and revision: a tokenizer of its own comes without the model's revision. Raises ModelError.
+        """
+        module = loading.load_module(model, revision, dtype, attention, trust_remote_code)
+        codec = loading.load_codec(
+            tokenizer or model, module, None if tokenizer else revision, chat_template, trust_remote_code
+        )
+        return cls(
+            module.to(device),
+            codec,
+            max_prompt_tokens=max_prompt_tokens,
+            max_completion_tokens=max_completion_tokens,
+            gradient_checkpointing=gradient_checkpointing,
+        )
 
-    def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """The prompt as token ids, begin-of-sequence included where the model has one. Raises DataError if empty."""
-        key = prompt.content if isinstance(prompt.content, str) else repr(prompt.content)
-        if key not in self._ids_of_prompt:
-            ids = self._prompt_ids(prompt)
-            if not ids:
-                raise DataError(f"{prompt.place}: the prompt has no tokens. A model needs at least one to start from.")
-            self._ids_of_prompt[key] = ids
-        return self._ids_of_prompt[key]
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    def fits(self, prompt: Prompt) -> bool:
+        """Whether the prompt has at most max_prompt_tokens tokens. Raises DataError if it has none."""
+        return len(self.codec.prompt_ids(prompt)) <= self.max_prompt_tokens
 
     def encode(self, groups: Sequence[Group]) -> tuple[list[Group], EncodingReport]:
-        """The groups with token ids on every completion, without those that do not fit (`Limits`)."""
-        kept, prompts_out, completions_out, groups_out = [], 0, 0, 0
+        """The groups with token ids on every completion. Nothing is cut: a group with too long a prompt is left out,
+        too long a completion is left out of its group, and a group of fewer than two is left out; all are counted.
+
+        Pair weights lose the rows and columns of the completions that are left out.
+        """
+        kept: list[Group] = []
+        prompts_too_long = completions_too_long = groups_too_small = 0
         for group in groups:
-            if len(self.prompt_ids(group.prompt)) > self.limits.prompt_tokens:
-                prompts_out += 1
+            if not self.fits(group.prompt):
+                prompts_too_long += 1
                 continue
-            encoded = [self._with_ids(completion) for completion in group.completions]
-            fits = [k for k, one in enumerate(encoded) if len(one.token_ids or ()) <= self.limits.completion_tokens]
-            completions_out += len(encoded) - len(fits)
-            if len(fits) < 2:
-                groups_out += 1
-                continue
-            kept.append(replace(group, completions=tuple(encoded)).only(fits))
-        return kept, EncodingReport(prompts_out, completions_out, groups_out)
+            encoded = self._encode_completions(group)
+            completions_too_long += len(group.completions) - len(encoded.completions)
+            if len(encoded.completions) < 2:
+                groups_too_small += 1
+            else:
+                kept.append(encoded)
+        return kept, EncodingReport(prompts_too_long, completions_too_long, groups_too_small)
 
     def log_probs(self, groups: Sequence[Group]) -> Tensor:
-        """ln pi(y|x) of each completion [G, K]; 0 without gradient beyond a group's own K.
+        """ln pi(y|x) in nats [G, K], end-of-sequence included, prompt and padding excluded; float32 at least.
 
-        With gradient all sequences share one forward pass; without, they go in chunks of similar length.
+        Entries beyond a group's own K are 0 and carry no gradient.
         """
-        sequences = [
-            (self.prompt_ids(group.prompt), list(completion.token_ids or ()))
+        rows = [
+            Row(self.codec.prompt_ids(group.prompt), completion_ids(self.codec, completion))
             for group in groups
             for completion in group.completions
         ]
-        chunks = [list(range(len(sequences)))] if torch.is_grad_enabled() else _chunks_by_length(sequences)
-        order = [index for chunk in chunks for index in chunk]
-        logp_B = torch.cat([self._forward([sequences[index] for index in chunk]) for chunk in chunks])
-        back_B = torch.tensor(order, device=logp_B.device).argsort()
-        return _by_group(logp_B[back_B], groups)
+        logp_B = sequence_log_probs(self.module, rows, self.device, self._narrow, self.tokens_per_forward)
+        return _scatter(logp_B, groups)
 
     def num_tokens(self, groups: Sequence[Group]) -> Tensor:
         """Tokens of each completion, end-of-sequence included [G, K]; 0 beyond a group's own K."""
-        lengths = [float(len(one.token_ids or ())) for group in groups for one in group.completions]
-        return _by_group(torch.tensor(lengths), groups)
+        counts = [len(completion_ids(self.codec, completion)) for group in groups for completion in group.completions]
+        return _scatter(torch.tensor(counts, device=self.device), groups)
 
     def generate(
         self, prompts: Sequence[Prompt], completions_per_prompt: int, settings: GenerationSettings
     ) -> list[list[Completion]]:
-        """Draws completions_per_prompt completions for each prompt; the batch they are drawn in makes no difference.
+        """Draws completions_per_prompt completions for each prompt, at most max_completion_tokens long.
 
-        Prompts that do not fit are completed too: `encode` leaves their groups out and counts them.
+        A completion depends on the seed, the prompt's content and its number among those of the same content in this
+        call, not on its batch. A prompt longer than max_prompt_tokens gets none: its list is empty.
         """
-        ids = [self.prompt_ids(prompt) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda index: len(ids[index]))
-        per_batch = max(1, _ROWS_PER_GENERATION // completions_per_prompt)
-        drawn: dict[int, list[Completion]] = {}
-        for start in range(0, len(order), per_batch):
-            batch = order[start : start + per_batch]
-            written = sample(
-                self.module,
-                [ids[index] for index in batch],
-                [_chances(prompts[index], completions_per_prompt, settings.seed) for index in batch],
-                settings,
-                settings.max_tokens or self.limits.completion_tokens,
-                self.end_ids,
-            )
-            for n, index in enumerate(batch):
-                rows = written[n * completions_per_prompt : (n + 1) * completions_per_prompt]
-                drawn[index] = [self._completion(prompts[index], row) for row in rows]
-        return [drawn[index] for index in range(len(prompts))]
+        streams = stream_names(prompts, completions_per_prompt, settings.seed)
+        lengths = [len(self.codec.prompt_ids(prompt)) for prompt in prompts]
+        fitting = [index for index in range(len(prompts)) if lengths[index] <= self.max_prompt_tokens]
+        fitting.sort(key=lengths.__getitem__)  # prompts of similar length share a batch, so that little is padding
+        answers: list[list[Completion]] = [[] for _ in prompts]
+        size = max(1, self.rows_per_batch // completions_per_prompt)
+        for start in range(0, len(fitting), size):
+            chunk = fitting[start : start + size]
+            written = self._complete([prompts[i] for i in chunk], [streams[i] for i in chunk], settings)
+            for index, rows in zip(chunk, written, strict=True):
+                answers[index] = [self._completion(prompts[index], ids) for ids in rows]
+        return answers
 
-    def parameters(self) -> Iterator[nn.Parameter]:
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
         """What is trained."""
-        return (parameter for parameter in self.module.parameters() if parameter.requires_grad)
+        return self.module.parameters()
+
+    def checkpoint_gradients(self) -> None:
+        """Recomputes activations in the backward pass: less memory, more time, the same numbers. Raises
+        ModelError where the architecture cannot."""
+        module: Any = self._unwrapped()
+        if not getattr(module, "supports_gradient_checkpointing", False):
+            raise ModelError("train.gradient_checkpointing: this architecture does not support it. Set it to false.")
+        # transformers 5 renamed the method on its way; the old name warns where the new one exists.
+        enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+        module.train()  # transformers ignores the setting in evaluation mode; there is no dropout to switch on
 
     def frozen_copy(self) -> CausalLMPolicy:
-        """The reference: a copy of the weights without gradient."""
-        module = deepcopy(self.module).eval().requires_grad_(False)
-        copy = CausalLMPolicy(
-            module, self._prompt_ids, self._completion_ids, self._text, self.end_ids, self.limits, self.tokenizer
-        )
-        copy._ids_of_prompt = self._ids_of_prompt
-        return copy
+        """The reference: the weights as they are now, without gradients. Prompts stay tokenised for both."""
+        frozen = copy.copy(self)
+        frozen.module = copy.deepcopy(self._unwrapped()).eval().requires_grad_(False)
+        return frozen
 
     def save(self, folder: Path) -> None:
-        """Writes a folder that `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer` read."""
-        model: Any = getattr(self.module, "module", self.module)  # accelerate may have wrapped it
-        model.save_pretrained(folder)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(folder)
+        """Writes model (safetensors) and tokenizer so that transformers' `from_pretrained` reads them back."""
+        module: Any = self._unwrapped()
+        module.save_pretrained(folder)
+        self.codec.save(folder)
 
-    def _forward(self, sequences: Sequence[tuple[list[int], list[int]]]) -> Tensor:
-        """ln pi of each completion [B]: one forward pass over right-padded rows."""
-        device = next(self.module.parameters()).device
-        longest = max(len(prompt) + len(completion) for prompt, completion in sequences)
-        ids_BT, mask_BT, target_BT = (torch.zeros(len(sequences), longest, dtype=torch.long) for _ in range(3))
-        for row, (prompt, completion) in enumerate(sequences):
-            end = len(prompt) + len(completion)
-            ids_BT[row, :end] = torch.tensor(prompt + completion)
-            mask_BT[row, :end] = 1
-            target_BT[row, len(prompt) : end] = 1
-        # The logits at position t predict token t + 1; nothing before the shortest prompt's last token is needed.
-        first = min(len(prompt) for prompt, _ in sequences) - 1
-        ids_BT, mask_BT, target_BT = (each.to(device) for each in (ids_BT, mask_BT, target_BT))
-        logits_BTV = self._logits(ids_BT, mask_BT, first)[:, :-1].float()
-        wanted_BT = ids_BT[:, first + 1 :]
-        logp_BT = -functional.cross_entropy(logits_BTV.transpose(1, 2), wanted_BT, reduction="none")
-        return (logp_BT * target_BT[:, first + 1 :]).sum(-1)
+    def release(self) -> None:
+        """Frees the memory of the weights; the policy cannot be used any more."""
+        self._unwrapped().to("meta")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
-    def _logits(self, ids_BT: Tensor, mask_BT: Tensor, first: int) -> Tensor:
-        """The logits from position `first` on; the output head works on those alone where the model allows it."""
-        inputs = {"input_ids": ids_BT, "attention_mask": mask_BT, "position_ids": (mask_BT.cumsum(-1) - 1).clamp(min=0)}
-        if self._keeps_logits:
-            logits: Tensor = self.module(**inputs, use_cache=False, logits_to_keep=ids_BT.shape[1] - first).logits
-            return logits
-        logits = self.module(**inputs, use_cache=False).logits
-        return logits[:, first:]
+    def _unwrapped(self) -> torch.nn.Module:
+        module: torch.nn.Module = extract_model_from_parallel(self.module)
+        return module
 
-    @property
-    def _keeps_logits(self) -> bool:
-        model: Any = getattr(self.module, "module", self.module)
-        return "logits_to_keep" in inspect.signature(model.forward).parameters
-
-    def _with_ids(self, completion: Completion) -> Completion:
-        """The completion with token ids; generated ones keep theirs."""
-        if completion.token_ids is not None:
-            return completion
-        ids = self._completion_ids(completion.text)
-        if completion.finished and (not ids or ids[-1] not in self.end_ids):
-            ids = [*ids, self.end_ids[0]]
-        return replace(completion, token_ids=tuple(ids))
-
-    def _completion(self, prompt: Prompt, ids: Sequence[int]) -> Completion:
-        finished = bool(ids) and ids[-1] in self.end_ids
-        return Completion(prompt, self._text(ids), tuple(ids), finished)
-
-
-def _without_dropout(module: nn.Module) -> nn.Module:
-    """Switches every dropout off for good: policy and reference must be the same network, also in training mode."""
-    for part in module.modules():
-        if isinstance(part, nn.Dropout):
-            part.p = 0.0
-        for name, value in list(vars(part).items()):
-            if "dropout" in name and isinstance(value, float):
-                setattr(part, name, 0.0)  # attention dropout is a number that the layer reads, not a module
-    return module
-
-
-def _end_ids(module: Any, text: Any) -> list[int]:
-    """The tokens that end a completion: the tokenizer's first, then those of the generation settings."""
-    configured = getattr(module.generation_config, "eos_token_id", None)
-    others = configured if isinstance(configured, list) else [configured]
-    found = [text.tokenizer.eos_token_id, *others]
-    ids = list(dict.fromkeys(token for token in found if token is not None))
-    if not ids:
-        raise ModelError(
-            f"{module.name_or_path}: neither tokenizer nor model names an end-of-sequence token. Set eos_token in the"
-            " tokenizer's tokenizer_config.json."
+    def _encode_completions(self, group: Group) -> Group:
+        ids = [completion_ids(self.codec, completion) for completion in group.completions]
+        fitting = [k for k in range(len(ids)) if len(ids[k]) <= self.max_completion_tokens]
+        weights = group.pair_weights
+        return replace(
+            group,
+            completions=tuple(replace(group.completions[k], token_ids=ids[k]) for k in fitting),
+            pair_weights=weights and tuple(tuple(weights[k][other] for other in fitting) for k in fitting),
         )
-    return ids
+
+    def _complete(
+        self, prompts: Sequence[Prompt], streams: Sequence[Sequence[str]], settings: GenerationSettings
+    ) -> list[list[tuple[int, ...]]]:
+        """The ids of a batch of completions. Caches need evaluation mode, which gradient checkpointing leaves."""
+        module = self._unwrapped()
+        was_training = module.training
+        module.eval()
+        try:
+            return complete(
+                module,
+                [self.codec.prompt_ids(prompt) for prompt in prompts],
+                streams,
+                self.codec.stop_ids,
+                min(settings.max_tokens or self.max_completion_tokens, self.max_completion_tokens),
+                settings,
+                self.device,
+                self._narrow,
+            )
+        finally:
+            module.train(was_training)
+
+    def _completion(self, prompt: Prompt, ids: tuple[int, ...]) -> Completion:
+        return Completion(prompt, self.codec.text(ids), token_ids=ids, finished=ids[-1] in self.codec.stop_ids)
 
 
-def _chunks_by_length(sequences: Sequence[tuple[list[int], list[int]]]) -> list[list[int]]:
-    """Indices of the sequences in chunks of similar length and at most _TOKENS_PER_FORWARD tokens, padding included."""
-    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index][0]) + len(sequences[index][1]))
-    chunks: list[list[int]] = [[]]
-    for index in order:
-        length = len(sequences[index][0]) + len(sequences[index][1])
-        if chunks[-1] and (len(chunks[-1]) + 1) * length > _TOKENS_PER_FORWARD:
-            chunks.append([])
-        chunks[-1].append(index)
-    return chunks
-
-
-def _by_group(value_B: Tensor, groups: Sequence[Group]) -> Tensor:
-    """Puts the values of all completions in rows by group [G, K], 0 beyond a group's own K."""
-    rows = torch.split(value_B, [len(group.completions) for group in groups])
-    return nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-
-
-def _chances(prompt: Prompt, completions: int, seed: int) -> list[random.Random]:
-    """A source of chance for each completion of a prompt, the same in every batch and process."""
-    return [random.Random(f"{seed}|{prompt.id}|{prompt.text}|{number}") for number in range(completions)]
+def _scatter(value_B: Tensor, groups: Sequence[Group]) -> Tensor:
+    """Values in the order of the completions as [G, K], 0 where a group has no further completion."""
+    sizes = torch.tensor([len(group.completions) for group in groups], device=value_B.device)
+    present_GK = torch.arange(int(sizes.max()), device=value_B.device) < sizes[:, None]
+    return value_B.new_zeros(present_GK.shape).masked_scatter(present_GK, value_B)

@@ -1,122 +1,130 @@
-"""Sampling from a causal language model: every prompt is read once, then its K completions are written side by side.
+"""Generation: a short decoding loop over the key/value cache, in which every completion has random numbers of its own.
 
-Each completion has random numbers of its own, drawn from the seed, the prompt and the completion's number; so the text
-does not depend on the batch it was written in, and the global random state is left alone. Whatever tokens come out are
-kept as they are and never tokenised again.
+transformers' `generate` draws a whole batch from the global random state, so that a completion would depend on its
+batch. Here it depends on the seed, its prompt and its number (up to rounding: a number within 1e-7 of the border
+between two tokens may fall on either side in another batch). The global random state is not touched.
+
+Limits: the module must give a key/value cache whose rows can be reordered, as transformers' caches do.
+Legend: P prompts, R rows (completions that are being written), T tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import DynamicCache
+from torch import Tensor
 
+from copgkit.engine.log_probs import PAD
+from copgkit.engine.sampling import choose, uniforms
+from copgkit.errors import ModelError
 from copgkit.types import GenerationSettings
+
+_WORTH_DROPPING = 0.25  # share of finished rows from which copying the others' cache costs less than carrying them
 
 
 @dataclass
-class Rows:
-    """B completions being written. row_B: which of the results each is; finished rows leave the batch."""
+class _Rows:
+    """The rows that are still being written: what the next forward pass needs, and which completion each one is."""
 
-    row_B: Tensor
-    next_token_B: Tensor
-    mask_BT: Tensor
-    cache: DynamicCache
+    cache: Any
+    attention_RT: Tensor
+    position_R: Tensor
+    uniform_RT: Tensor
+    number_R: Tensor
 
-    def keep(self, alive_B: Tensor) -> None:
-        """Leaves out the finished rows."""
-        self.row_B, self.next_token_B, self.mask_BT = (
-            self.row_B[alive_B],
-            self.next_token_B[alive_B],
-            self.mask_BT[alive_B],
-        )
-        self.cache.batch_select_indices(alive_B.nonzero()[:, 0])
+    def keep(self, index: Tensor) -> None:
+        """Leaves only these rows, in this order."""
+        self.cache.reorder_cache(index)
+        self.attention_RT = self.attention_RT[index]
+        self.position_R = self.position_R[index]
+        self.uniform_RT = self.uniform_RT[index]
+        self.number_R = self.number_R[index]
 
 
 @torch.no_grad()
-def sample(
-    module: nn.Module,
+def complete(
+    module: Callable[..., Any],
     prompts: Sequence[Sequence[int]],
-    chances: Sequence[Sequence[random.Random]],
-    settings: GenerationSettings,
+    streams: Sequence[Sequence[str]],
+    stop_ids: Sequence[int],
     max_tokens: int,
-    end_ids: Sequence[int],
-) -> list[list[int]]:
-    """Continues each prompt (token ids) as often as it has sources of chance; gives the new ids, prompt by prompt.
+    settings: GenerationSettings,
+    device: torch.device,
+    narrow: bool,
+) -> list[list[tuple[int, ...]]]:
+    """Writes one completion for each stream name of each prompt: its ids, the stop id included if it was produced.
 
-    A continuation ends with one of end_ids, which it includes, or after max_tokens.
+    streams: as many names for every prompt. Every prompt is read once; its cache is then shared out to its rows.
+    narrow: the module takes `logits_to_keep`.
     """
-    device = next(module.parameters()).device
-    copies = torch.tensor([len(row) for row in chances])
-    uniform_BT = torch.tensor([[chance.random() for _ in range(max_tokens)] for row in chances for chance in row]).to(
-        device
-    )
-    written: list[list[int]] = [[] for _ in range(len(uniform_BT))]
-    end_E = torch.tensor(end_ids, device=device)
-    rows, logits_BV = _read(module, prompts, copies.to(device))
-    for position in range(max_tokens):
-        rows.next_token_B = _choose(logits_BV, uniform_BT[rows.row_B, position], settings)
-        for row, token in zip(rows.row_B.tolist(), rows.next_token_B.tolist(), strict=True):
-            written[row].append(token)
-        alive_B = ~torch.isin(rows.next_token_B, end_E)
-        if position + 1 == max_tokens or not alive_B.any():
+    per_prompt = len(streams[0])
+    names = [name for row in streams for name in row]
+    uniform_RT = torch.tensor([uniforms(name, max_tokens) for name in names], dtype=torch.float64).to(device)
+    rows, logits_RV = _read_prompts(module, prompts, uniform_RT, narrow)
+    written: list[list[int]] = [[] for _ in names]
+    stops = torch.tensor(list(stop_ids), device=device)
+    finished_R = torch.zeros(len(names), dtype=torch.bool, device=device)
+    for step in range(max_tokens):
+        token_R = choose(logits_RV, rows.uniform_RT[:, step], settings.temperature, settings.top_p)
+        _append(written, rows.number_R, token_R, finished_R)
+        finished_R |= torch.isin(token_R, stops)
+        if step == max_tokens - 1 or finished_R.all():
             break
-        if not alive_B.all():
-            rows.keep(alive_B)
-        logits_BV = _write(module, rows)
-    return written
+        if finished_R.float().mean() >= _WORTH_DROPPING:
+            going = (~finished_R).nonzero()[:, 0]
+            rows.keep(going)
+            token_R, finished_R = token_R[going], finished_R[going]
+        logits_RV = _read_tokens(module, rows, token_R)
+    flat = [tuple(ids) for ids in written]
+    return [flat[start : start + per_prompt] for start in range(0, len(flat), per_prompt)]
 
 
-def _read(module: nn.Module, prompts: Sequence[Sequence[int]], copies_P: Tensor) -> tuple[Rows, Tensor]:
-    """Reads the prompts, left-padded, and gives the state from which all their completions start."""
-    device = copies_P.device
-    longest = max(map(len, prompts))
-    ids_PT = torch.tensor([[0] * (longest - len(ids)) + list(ids) for ids in prompts], device=device)
-    mask_PT = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
-    # Positions count from each prompt's first token: without them, padding would shift every prompt.
-    position_PT = (mask_PT.cumsum(-1) - 1).clamp(min=0)
-    cache = DynamicCache(config=module.config)
-    out = module(
-        input_ids=ids_PT, attention_mask=mask_PT, position_ids=position_PT, past_key_values=cache, use_cache=True
-    )
-    index_B = torch.arange(len(prompts), device=device).repeat_interleave(copies_P)
-    cache.batch_select_indices(index_B)
-    rows = Rows(torch.arange(len(index_B), device=device), index_B, mask_PT[index_B], cache)
-    return rows, out.logits[:, -1][index_B]
+def _read_prompts(
+    module: Callable[..., Any], prompts: Sequence[Sequence[int]], uniform_RT: Tensor, narrow: bool
+) -> tuple[_Rows, Tensor]:
+    """The rows after the prompts were read, and the logits of their first tokens [R, V]. Prompts are padded in front,
+    so that all rows end together."""
+    device = uniform_RT.device
+    longest = max(len(ids) for ids in prompts)
+    ids_PT = torch.tensor([[PAD] * (longest - len(ids)) + list(ids) for ids in prompts], device=device)
+    lengths_P1 = torch.tensor([[len(ids)] for ids in prompts], device=device)
+    attention_PT = (torch.arange(longest, device=device) >= longest - lengths_P1).long()
+    position_PT = (attention_PT.cumsum(-1) - 1).clamp(min=0)  # a plain forward pass would count the padding
+    more = {"logits_to_keep": 1} if narrow else {}
+    output = module(input_ids=ids_PT, attention_mask=attention_PT, position_ids=position_PT, use_cache=True, **more)
+    cache: Any = getattr(output, "past_key_values", None)
+    if not hasattr(cache, "reorder_cache"):
+        raise ModelError(
+            "policy.model: this architecture keeps no key/value cache, which generation needs. Use another."
+        )
+    number_R = torch.arange(len(uniform_RT), device=device)
+    prompt_R = number_R // (len(uniform_RT) // len(prompts))
+    cache.reorder_cache(prompt_R)
+    rows = _Rows(cache, attention_PT[prompt_R], position_PT[:, -1][prompt_R], uniform_RT, number_R)
+    return rows, output.logits[:, -1][prompt_R]
 
 
-def _write(module: nn.Module, rows: Rows) -> Tensor:
-    """Takes in the last chosen tokens and gives the logits of the next [B, V]."""
-    rows.mask_BT = torch.cat([rows.mask_BT, rows.mask_BT.new_ones(len(rows.mask_BT), 1)], dim=1)
-    out = module(
-        input_ids=rows.next_token_B[:, None],
-        attention_mask=rows.mask_BT,
-        position_ids=rows.mask_BT.sum(-1, keepdim=True) - 1,
+def _read_tokens(module: Callable[..., Any], rows: _Rows, token_R: Tensor) -> Tensor:
+    """The logits after one more token a row [R, V]."""
+    rows.attention_RT = torch.cat([rows.attention_RT, torch.ones_like(rows.attention_RT[:, :1])], dim=1)
+    rows.position_R = rows.position_R + 1
+    output = module(
+        input_ids=token_R[:, None],
+        attention_mask=rows.attention_RT,
+        position_ids=rows.position_R[:, None],
         past_key_values=rows.cache,
         use_cache=True,
     )
-    logits: Tensor = out.logits[:, -1]
+    rows.cache = output.past_key_values
+    logits: Tensor = output.logits[:, -1]
     return logits
 
 
-def _choose(logits_BV: Tensor, uniform_B: Tensor, settings: GenerationSettings) -> Tensor:
-    """The token at which the cumulated probability passes the row's uniform number [B]; the likeliest if greedy."""
-    if settings.temperature == 0:
-        return logits_BV.argmax(-1)
-    probability_BV = (logits_BV.double() / settings.temperature).softmax(-1)
-    if settings.top_p < 1:
-        probability_BV = _nucleus(probability_BV, settings.top_p)
-    cumulated_BV = probability_BV.cumsum(-1)
-    threshold_B1 = uniform_B[:, None].double() * cumulated_BV[:, -1:]
-    return torch.searchsorted(cumulated_BV, threshold_B1, right=True)[:, 0].clamp(max=logits_BV.shape[-1] - 1)
-
-
-def _nucleus(probability_BV: Tensor, top_p: float) -> Tensor:
-    """Zero but for the smallest set of tokens that holds top_p of the mass (Holtzman et al., arXiv:1904.09751)."""
-    sorted_BV, order_BV = probability_BV.sort(-1, descending=True)
-    inside_BV = sorted_BV.cumsum(-1) - sorted_BV < top_p
-    return probability_BV * torch.zeros_like(inside_BV).scatter(-1, order_BV, inside_BV)
+def _append(written: list[list[int]], number_R: Tensor, token_R: Tensor, finished_R: Tensor) -> None:
+    """Adds each row's token to its completion, unless that has ended."""
+    for number, token_id, finished in zip(number_R.tolist(), token_R.tolist(), finished_R.tolist(), strict=True):
+        if not finished:
+            written[number].append(token_id)

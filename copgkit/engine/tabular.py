@@ -1,93 +1,168 @@
-"""A softmax over a few named completions: the policy of a bandit, exact and in double precision."""
+"""A softmax over a few named completions for every prompt: the policy of a bandit, where everything can be checked.
+
+A state is a distinct prompt; its logits start at the logarithm of the reference probabilities.
+Legend: G groups, K completions of the largest group, A arms, S states, R rows.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
-import random
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from accelerate.utils import extract_model_from_parallel
+from torch import Tensor
 
 from copgkit.engine.policy import EncodingReport
-from copgkit.errors import DataError
+from copgkit.engine.sampling import choose, content_key, stream_names, uniforms
+from copgkit.errors import DataError, ModelError
 from copgkit.types import Completion, GenerationSettings, Group, Prompt
 
 
-class TabularPolicy:
-    """One logit per completion ("arm"), the same for every prompt; it starts at the reference.
+class _Table(torch.nn.Module):
+    """The logits of every state [S, A]."""
 
-    arms: the texts of the N completions. reference_probs: N positive numbers, normalised here; uniform by default.
+    def __init__(self, start_A: Tensor, states: int) -> None:
+        super().__init__()
+        self.logits_SA = torch.nn.Parameter(start_A.repeat(states, 1))
+
+    def forward(self, state_R: Tensor) -> Tensor:
+        """ln pi of the arms in these states [R, A]."""
+        return self.logits_SA[state_R].log_softmax(-1)
+
+
+class TabularPolicy:
+    """A tabular softmax policy; completions are the arms' names.
+
+    Room for max_prompts states is there from the start, so that an optimiser trains those that come up later too; a
+    prompt takes the next free state when it is first met.
     """
 
-    def __init__(self, arms: Sequence[str], reference_probs: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        arms: Sequence[str],
+        reference_probs: Sequence[float] | None = None,
+        dtype: torch.dtype = torch.float64,
+        max_prompts: int = 1024,
+    ) -> None:
+        """reference_probs: positive, one for each arm, uniform if not given; they are divided by their sum. Raises
+        ModelError."""
+        weights = [1.0] * len(arms) if reference_probs is None else list(reference_probs)
+        _require_sound(arms, weights)
         self.arms = tuple(arms)
-        self._index = {arm: index for index, arm in enumerate(self.arms)}
-        weights = torch.tensor(reference_probs or [1.0] * len(self.arms), dtype=torch.float64)
-        self.module: nn.Module = nn.ParameterDict({"logits": nn.Parameter((weights / weights.sum()).log())})
+        self._reference_A = torch.tensor(weights, dtype=dtype) / sum(weights)
+        self.module: torch.nn.Module = _Table(self._reference_A.log(), max_prompts)
+        self._states: dict[str, int] = {}
 
-    def probabilities(self, prompt: Prompt | None = None) -> Tensor:
-        """pi(arm) of every arm [N], without gradient; the prompt makes no difference."""
-        return self._log_probabilities().detach().exp()
+    @classmethod
+    def load(cls, folder: Path, dtype: torch.dtype = torch.float64) -> TabularPolicy:
+        """The policy that `save` wrote into the folder."""
+        saved = json.loads((folder / "tabular.json").read_text(encoding="utf-8"))
+        policy = cls(saved["arms"], saved["reference_probabilities"], dtype)
+        for state in saved["states"]:
+            content = state["prompt"] if isinstance(state["prompt"], str) else tuple(state["prompt"])
+            logits_A = torch.tensor(state["logits"], dtype=dtype)
+            policy._table.logits_SA.data[policy._state(Prompt(content))] = logits_A
+        return policy
+
+    def probabilities(self, prompt: Prompt) -> Tensor:
+        """pi(arm|prompt) [A], without gradient."""
+        with torch.no_grad():
+            return self._log_probs_RA([prompt])[0].exp()
 
     def encode(self, groups: Sequence[Group]) -> tuple[list[Group], EncodingReport]:
-        """The groups with the arm's number as the only token of each completion."""
-        return [
-            replace(group, completions=tuple(map(self._encoded, group.completions))) for group in groups
-        ], EncodingReport()
+        """The groups with the arm's index as every completion's one token id. Raises DataError for an unknown arm."""
+        kept = []
+        for group in groups:
+            completions = tuple(replace(one, token_ids=(self._arm(one),)) for one in group.completions)
+            if len(completions) >= 2:
+                kept.append(replace(group, completions=completions))
+        return kept, EncodingReport(groups_too_small=len(groups) - len(kept))
 
     def log_probs(self, groups: Sequence[Group]) -> Tensor:
-        """ln pi of each completion [G, K]; 0 beyond a group's own K."""
-        widest = max(len(group.completions) for group in groups)
-        rows = [[completion.token_ids[0] for completion in group.completions] for group in groups]  # type: ignore[index]
-        index_GK = torch.tensor([row + [-1] * (widest - len(row)) for row in rows])
-        return torch.where(index_GK >= 0, self._log_probabilities()[index_GK.clamp(min=0)], 0.0)
+        """ln pi(arm|prompt) in nats [G, K]; 0 without gradient beyond a group's own K."""
+        arm_GK, present_GK = self._arms_of(groups)
+        logp_GA = self._log_probs_RA([group.prompt for group in groups])
+        return logp_GA.gather(1, arm_GK).masked_fill(~present_GK, 0.0)
 
     def num_tokens(self, groups: Sequence[Group]) -> Tensor:
         """1 for every completion [G, K]; 0 beyond a group's own K."""
-        widest = max(len(group.completions) for group in groups)
-        return torch.tensor([[1.0] * len(g.completions) + [0.0] * (widest - len(g.completions)) for g in groups])
+        return self._arms_of(groups)[1].long()
 
     def generate(
         self, prompts: Sequence[Prompt], completions_per_prompt: int, settings: GenerationSettings
     ) -> list[list[Completion]]:
-        """Draws arms; temperature divides the logits, 0 takes the likeliest."""
-        logits = self._log_probabilities().detach()
-        weights = (
-            (logits / settings.temperature).softmax(0) if settings.temperature else (logits == logits.max()).double()
-        )
-        drawn = []
-        for prompt in prompts:
-            chance = random.Random(f"{settings.seed}|{prompt.id}|{prompt.text}")
-            indices = chance.choices(range(len(self.arms)), weights.tolist(), k=completions_per_prompt)
-            drawn.append([Completion(prompt, self.arms[index], (index,)) for index in indices])
-        return drawn
+        """Draws arms; one depends on the seed, the prompt's content and its number among those of the same content."""
+        with torch.no_grad():
+            logp_RA = self._log_probs_RA(prompts).repeat_interleave(completions_per_prompt, dim=0)
+        streams = stream_names(prompts, completions_per_prompt, settings.seed)
+        uniform_R = torch.tensor([uniforms(name, 1)[0] for row in streams for name in row], dtype=torch.float64)
+        drawn = iter(choose(logp_RA, uniform_R.to(logp_RA.device), settings.temperature, settings.top_p).tolist())
+        return [[self._completion(prompt, next(drawn)) for _ in range(completions_per_prompt)] for prompt in prompts]
 
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """The logits."""
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """What is trained: the logits of all states."""
         return self.module.parameters()
 
     def frozen_copy(self) -> TabularPolicy:
-        """The reference: the same logits, without gradient."""
-        copy = deepcopy(self)
-        copy.module.requires_grad_(False)
-        return copy
+        """The reference: the states as they are now, without gradients."""
+        frozen = copy.copy(self)
+        frozen.module = copy.deepcopy(self._table).requires_grad_(False)
+        frozen._states = dict(self._states)
+        return frozen
 
     def save(self, folder: Path) -> None:
-        """Writes `policy.json`: the probability of each arm."""
+        """Writes arms, reference probabilities and the logits of every state to `tabular.json`."""
         folder.mkdir(parents=True, exist_ok=True)
-        table = dict(zip(self.arms, self.probabilities().tolist(), strict=True))
-        (folder / "policy.json").write_text(json.dumps(table, indent=2) + "\n")
+        states = [
+            {"prompt": json.loads(key), "logits": self._table.logits_SA[index].tolist()}
+            for key, index in self._states.items()
+        ]
+        data = {"arms": self.arms, "reference_probabilities": self._reference_A.tolist(), "states": states}
+        (folder / "tabular.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
-    def _log_probabilities(self) -> Tensor:
-        return next(self.module.parameters()).log_softmax(0)
+    @property
+    def _table(self) -> _Table:
+        table: _Table = extract_model_from_parallel(self.module)
+        return table
 
-    def _encoded(self, completion: Completion) -> Completion:
-        if completion.text not in self._index:
+    def _log_probs_RA(self, prompts: Sequence[Prompt]) -> Tensor:
+        states = [self._state(prompt) for prompt in prompts]
+        log_probs: Tensor = self.module(torch.tensor(states, device=self._table.logits_SA.device))
+        return log_probs
+
+    def _state(self, prompt: Prompt) -> int:
+        """The prompt's state; the next free one if it is new."""
+        state = self._states.setdefault(content_key(prompt), len(self._states))
+        room = len(self._table.logits_SA)
+        if state >= room:
+            raise ModelError(f"{prompt.place}: a tabular policy with room for {room} prompts met one more. Use fewer.")
+        return state
+
+    def _arm(self, completion: Completion) -> int:
+        if completion.text not in self.arms:
             raise DataError(
-                f"{completion.prompt.place}: {completion.text!r} is no arm. The arms: {', '.join(self.arms)}."
+                f"{completion.prompt.place}: {completion.text!r} is not an arm of this policy. Known:"
+                f" {', '.join(self.arms)}."
             )
-        return replace(completion, token_ids=(self._index[completion.text],))
+        return self.arms.index(completion.text)
+
+    def _arms_of(self, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
+        """The arm of each completion [G, K], and whether the group has such a completion [G, K]."""
+        widest = max(len(group.completions) for group in groups)
+        rows = [[self._arm(one) for one in group.completions] for group in groups]
+        arm_GK = torch.tensor([row + [-1] * (widest - len(row)) for row in rows], device=self._table.logits_SA.device)
+        return arm_GK.clamp(min=0), arm_GK >= 0
+
+    def _completion(self, prompt: Prompt, arm: int) -> Completion:
+        return Completion(prompt, self.arms[arm], token_ids=(arm,))
+
+
+def _require_sound(arms: Sequence[str], weights: Sequence[float]) -> None:
+    if len(set(arms)) != len(arms) or len(arms) < 2:
+        raise ModelError(f"policy.arms: {list(arms)}. Give at least two names, no two alike.")
+    if len(weights) != len(arms) or min(weights) <= 0:
+        raise ModelError(f"policy.reference: {list(weights)}. Give one positive number for each of {len(arms)} arms.")
