@@ -59,7 +59,7 @@ def write_report(
         recipe=(folder.path / "recipe.yaml").read_text(encoding="utf-8"),
         record=record,
     )
-    write_whole(folder.report, page)
+    write_whole(folder.report, [page])
     return folder.report
 
 

@@ -1,36 +1,66 @@
 """Scored groups as JSON lines: what a run trained on, in the form that the `jsonl` prompt source reads back.
 
 One group a line: {"id", "prompt", "facts", "answer", "completions": [{"text", "finished", "token_ids", "scores"}],
-"pair_weights", "rewards"}. A score is a number, null (abstained), or {"failed": reason}; never NaN.
+"pair_weights", "rewards"}. A score is a number, null (abstained), or {"failed": reason}; never NaN. A completion whose
+scores have notes, or that came with scores of its own, also has "notes" and "recorded_scores".
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from copgkit.errors import DataError
+from copgkit.store.json_lines import read_lines, to_line
 from copgkit.store.run_folder import write_whole
 from copgkit.types import Completion, Group, Message, Prompt, Score, ScoredGroup
 
 
-def write_groups(path: Path, groups: Sequence[ScoredGroup]) -> None:
-    """Writes the groups in order; numbers keep every digit."""
-    lines = [json.dumps(_row(scored), ensure_ascii=False, allow_nan=False, default=str) for scored in groups]
-    write_whole(path, "".join(line + "\n" for line in lines))
+def write_groups(path: Path, groups: Iterable[ScoredGroup]) -> None:
+    """Writes the groups in order, one at a time; the file appears when all are written. Numbers keep every digit.
+
+    Raises DataError for a score, reward or weight that is not finite.
+    """
+    write_whole(path, map(_line, groups))
 
 
 def read_groups(path: Path) -> Iterator[ScoredGroup]:
-    """Reads what write_groups wrote. Raises DataError naming file and line for anything else."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            place = f"{path.name}:{number}"
-            try:
-                yield _scored_group(json.loads(line), place)
-            except (ValueError, KeyError, TypeError) as fault:
-                raise DataError(f"{place}: not a scored group ({type(fault).__name__}: {fault}).") from fault
+    """Reads what write_groups wrote, one group at a time; a prompt's origin is then the line it was read from.
+
+    Raises DataError naming file and line for anything else.
+    """
+    for place, row in read_lines(path):
+        try:
+            group = _scored_group(row, place)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as fault:
+            raise DataError(f"{place}: not a scored group ({type(fault).__name__}: {fault}).") from fault
+        yield group
+
+
+def score_out(score: Score) -> float | dict[str, str] | None:
+    """A score as JSON: a number, null for an abstention, {"failed": reason} for a failure."""
+    return {"failed": score.failure} if score.failure is not None else score.value
+
+
+def score_in(given: Any, notes: Mapping[str, float | str] | None = None) -> Score:
+    """The inverse of score_out."""
+    if isinstance(given, dict):
+        return Score(None, notes or {}, failure=given["failed"])
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int | float)):
+        raise ValueError(f"the score {given!r} is neither a number, null nor a failure")
+    return Score(given, notes or {})
+
+
+def _line(scored: ScoredGroup) -> str:
+    try:
+        return to_line(_row(scored))
+    except ValueError as fault:
+        raise DataError(
+            f"{scored.group.prompt.place}: a score, reward or weight of this group is not finite ({fault})."
+            " Scores must be finite numbers, abstentions or failures."
+        ) from fault
 
 
 def _row(scored: ScoredGroup) -> dict[str, Any]:
@@ -38,15 +68,10 @@ def _row(scored: ScoredGroup) -> dict[str, Any]:
     return {
         "id": prompt.id,
         "prompt": prompt.content if isinstance(prompt.content, str) else list(prompt.content),
-        "facts": dict(prompt.facts),
+        "facts": _plain(prompt.facts),
         "answer": prompt.answer,
         "completions": [
-            {
-                "text": completion.text,
-                "finished": completion.finished,
-                "token_ids": completion.token_ids,
-                "scores": {name: _score_out(scores[k]) for name, scores in scored.scores.items()},
-            }
+            _completion_out(completion, {name: scores[k] for name, scores in scored.scores.items()})
             for k, completion in enumerate(group.completions)
         ],
         "pair_weights": group.pair_weights,
@@ -54,27 +79,55 @@ def _row(scored: ScoredGroup) -> dict[str, Any]:
     }
 
 
-def _score_out(score: Score) -> Any:
-    return {"failed": score.failure} if score.failure is not None else score.value
+def _completion_out(completion: Completion, scores: Mapping[str, Score]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "text": completion.text,
+        "finished": completion.finished,
+        "token_ids": completion.token_ids,
+        "scores": {name: score_out(score) for name, score in scores.items()},
+    }
+    notes = {name: _plain(score.notes) for name, score in scores.items() if score.notes}
+    recorded = _plain(completion.recorded_scores)
+    return row | ({"notes": notes} if notes else {}) | ({"recorded_scores": recorded} if recorded else {})
 
 
-def _score_in(given: Any) -> Score:
-    return Score.failed(given["failed"]) if isinstance(given, dict) else Score(given)
+def _plain(value: Any) -> Any:
+    """Facts and notes as JSON data. A NaN there is a table's way of saying that something is missing: null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _scored_group(row: dict[str, Any], place: str) -> ScoredGroup:
-    given = row["prompt"]
-    content = (
-        given
-        if isinstance(given, str)
-        else tuple(Message(role=turn["role"], content=turn["content"]) for turn in given)
-    )
-    prompt = Prompt(content, row["id"], row["facts"], row["answer"], origin=place)
+    prompt = Prompt(_content(row["prompt"]), row["id"], row["facts"], row["answer"], origin=place)
     completions = tuple(
-        Completion(prompt, one["text"], one["token_ids"] and tuple(one["token_ids"]), one["finished"])
+        Completion(
+            prompt=prompt,
+            text=one["text"],
+            token_ids=None if one["token_ids"] is None else tuple(one["token_ids"]),
+            finished=one["finished"],
+            recorded_scores=one.get("recorded_scores", {}),
+        )
         for one in row["completions"]
     )
     weights = row["pair_weights"] and tuple(map(tuple, row["pair_weights"]))
-    names = row["completions"][0]["scores"]
-    scores = {name: [_score_in(one["scores"][name]) for one in row["completions"]] for name in names}
-    return ScoredGroup(Group(prompt, completions, weights), scores, tuple(row["rewards"]))
+    return ScoredGroup(Group(prompt, completions, weights), _scores(row["completions"]), tuple(row["rewards"]))
+
+
+def _content(given: Any) -> str | tuple[Message, ...]:
+    if isinstance(given, str):
+        return given
+    return tuple(Message(role=turn["role"], content=turn["content"]) for turn in given)
+
+
+def _scores(completions: list[dict[str, Any]]) -> dict[str, list[Score]]:
+    """Scores by source, K each; every completion must have the same sources."""
+    names = completions[0]["scores"] if completions else {}
+    for k, one in enumerate(completions, start=1):
+        if one["scores"].keys() != names.keys():
+            raise ValueError(f"completion {k} has the scores {sorted(one['scores'])}, the first {sorted(names)}")
+    return {
+        name: [score_in(one["scores"][name], one.get("notes", {}).get(name)) for one in completions] for name in names
+    }

@@ -6,14 +6,10 @@ a number. A last line that a kill has cut off is left out when reading.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from copgkit.errors import DataError
-
-_NOT_FINITE = {"nan", "inf", "-inf"}
+from copgkit.store.json_lines import number_in, number_out, read_lines, to_line
 
 
 class Journal:
@@ -23,22 +19,13 @@ class Journal:
         self.path = path
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Writes one row and flushes it."""
-        plain = {name: value if math.isfinite(value) else str(float(value)) for name, value in row.items()}
+        """Writes one row and flushes it, so that a killed run keeps all rows but at most the last."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(plain, allow_nan=False) + "\n")
+            file.write(to_line({name: number_out(value) for name, value in row.items()}))
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics file, in order. Raises DataError naming the line for damage anywhere but at the end."""
-    rows = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError as fault:
-            if number == len(lines):
-                break
-            raise DataError(f"{path.name}:{number}: this line is not JSON ({fault}).") from fault
-        rows.append({name: float(value) if value in _NOT_FINITE else value for name, value in row.items()})
-    return rows
+    return [
+        {name: number_in(value) for name, value in row.items()} for _, row in read_lines(path, tolerate_cut_end=True)
+    ]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -25,17 +24,23 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, wanted: Path) -> RunFolder:
-        """Makes the folder, or the next free name (`tldr-2`) if it already holds something."""
-        for number in count(1):
-            path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
-            if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-                break
-        try:
-            (path / "groups").mkdir(parents=True)
-        except OSError as fault:
-            raise CopgkitError(f"{path}: the run folder cannot be made ({fault.strerror}). Choose --output.") from fault
-        return cls(path)
+    def create(cls, wanted: Path, fresh_name: bool = True) -> RunFolder:
+        """Makes the folder. If it already holds something, takes the next free name (`tldr-2`); fresh_name False
+        refuses instead. Raises CopgkitError where no folder can be made."""
+        for path in _names(wanted) if fresh_name else [wanted]:
+            try:
+                if path.is_dir() and any(path.iterdir()):
+                    continue
+                path.mkdir(parents=True, exist_ok=True)
+                (path / "groups").mkdir()
+            except FileExistsError:  # a file has this name, or another run has taken it just now
+                continue
+            except OSError as fault:
+                raise CopgkitError(
+                    f"{path}: the run folder cannot be made ({fault.strerror}). Choose another with --output."
+                ) from fault
+            return cls(path)
+        raise CopgkitError(f"{wanted}: there is something under this name already. Choose another with --output.")
 
     @property
     def groups(self) -> Path:
@@ -59,28 +64,36 @@ class RunFolder:
 
     def write_recipe(self, text: str) -> None:
         """The recipe as it was given."""
-        write_whole(self.path / "recipe.yaml", text)
+        write_whole(self.path / "recipe.yaml", [text])
 
     def write_resolved(self, text: str) -> None:
         """The recipe with every default and override."""
-        write_whole(self.path / "resolved.yaml", text)
+        write_whole(self.path / "resolved.yaml", [text])
 
     def write_run_json(self, record: Mapping[str, Any]) -> None:
         """What ran: versions, hashes, seed, machine."""
-        write_whole(self.path / "run.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
+        write_whole(self.path / "run.json", [json.dumps(record, indent=2, allow_nan=False) + "\n"])
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, pieces: Iterable[str]) -> None:
     """Writes a file so that a reader, or a run after a crash, sees the old content or the new, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        # newline="" keeps the text as it is on every system: hashes and byte-wise comparisons depend on it.
+        with draft.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
+        draft.replace(path)
     except BaseException:
-        Path(draft).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
+
+
+def _names(wanted: Path) -> Iterator[Path]:
+    """The wanted path, then the same with -2, -3, ... behind."""
+    yield wanted
+    named = wanted if wanted.name not in ("", "..") else wanted.resolve()
+    for number in count(2):
+        yield named.with_name(f"{named.name}-{number}")
