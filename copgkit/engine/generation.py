@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from copgkit.engine.cache import spread
 from copgkit.engine.log_probs import PAD
 from copgkit.engine.sampling import choose, uniforms
 from copgkit.errors import ModelError
@@ -102,7 +103,7 @@ def _read_prompts(
         )
     number_R = torch.arange(len(uniform_RT), device=device)
     prompt_R = number_R // (len(uniform_RT) // len(prompts))
-    cache.reorder_cache(prompt_R)
+    spread(cache, prompt_R, room=uniform_RT.shape[1])
     rows = _Rows(cache, attention_PT[prompt_R], position_PT[:, -1][prompt_R], uniform_RT, number_R)
     return rows, output.logits[:, -1][prompt_R]
 
