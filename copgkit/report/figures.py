@@ -1,19 +1,17 @@
-"""The pictures of a report, each an SVG image as a data URI. No global state of matplotlib is touched."""
+"""The pictures of a report: which metrics belong together, and one sentence on how to read each."""
 
 from __future__ import annotations
 
-import base64
-import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from copgkit.report.drawing import INK, PALETTE, Point, draw_lines, finite, svg_image
+from copgkit.report.plain import plain
 from copgkit.types import Curves
 
 Row = Mapping[str, float]
-
-# Okabe and Ito's colours, told apart with every common colour blindness.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 @dataclass(frozen=True)
@@ -27,142 +25,179 @@ class Figure:
 
 def run_figures(rows: Sequence[Row], extra: Sequence[Curves] = ()) -> list[Figure]:
     """All pictures that the rows have data for, and those that evaluators gave."""
-    drawn = [draw(rows) for draw in _PICTURES]
-    return [figure for figure in drawn if figure is not None] + [curves_figure(curves) for curves in extra]
+    drawn = [draw(rows) for draw in _PICTURES] + [curves_figure(curves) for curves in extra]
+    return [figure for figure in drawn if figure is not None]
 
 
-def curves_figure(curves: Curves) -> Figure:
-    """Lines with bands by label."""
+def curves_figure(curves: Curves) -> Figure | None:
+    """Lines with bands by label; None if none has a finite point. Positive values over many powers of ten get a
+    logarithmic scale."""
+    lines = {label: finite(Point(*point) for point in points) for label, points in curves.lines.items()}
+    lines = {label: points for label, points in lines.items() if points}
+    if not lines:
+        return None
+    heights = [point.y for points in lines.values() for point in points]
+    logarithmic = min(heights) > 0 and max(heights) > 100 * min(heights)
 
     def draw(axes: Any) -> None:
-        for colour, (label, points) in zip(_cycle(len(curves.lines)), curves.lines.items(), strict=True):
-            xs, ys, lows, highs = zip(*points, strict=True)
-            axes.plot(xs, ys, color=colour, label=label)
-            axes.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
-        axes.legend(frameon=False, fontsize=8)
+        if logarithmic:
+            axes.set_yscale("log")
+        draw_lines(axes, lines, marked=False)
 
-    return Figure(curves.title, curves.note, _svg(draw, curves.x_label, curves.y_label))
+    return Figure(curves.title, curves.note, svg_image(draw, curves.x_label, curves.y_label))
 
 
 def plane_figure(runs: Mapping[str, Sequence[Row]]) -> Figure | None:
-    """Reward against KL: the path of each run's evaluations, the reference at KL 0."""
-    paths = {
-        label: [row for row in rows if "eval/reward/mean" in row and "eval/kl/mean" in row]
-        for label, rows in runs.items()
-    }
+    """Reward against KL: the path of each run's evaluations, the reference at KL 0. None without two evaluations."""
+    paths = {label: [row for row in rows if _has_place(row)] for label, rows in runs.items()}
     if not any(len(path) > 1 for path in paths.values()):
         return None
 
     def draw(axes: Any) -> None:
-        for colour, (label, path) in zip(_cycle(len(paths)), paths.items(), strict=True):
-            kl, reward = ([row[name] for row in path] for name in ("eval/kl/mean", "eval/reward/mean"))
-            below = [row["eval/reward/mean"] - row["eval/reward/mean/low"] for row in path]
-            above = [row["eval/reward/mean/high"] - row["eval/reward/mean"] for row in path]
-            axes.errorbar(kl, reward, yerr=[below, above], color=colour, marker="o", ms=4, lw=1.2, label=label)
-            for row in path:
-                place = (row["eval/kl/mean"], row["eval/reward/mean"])
-                axes.annotate(f"{row['step']:.0f}", place, (5, -10), textcoords="offset points", fontsize=7)
+        for index, (label, path) in enumerate(paths.items()):
+            _draw_path(axes, path, label, PALETTE[index % len(PALETTE)][0])
         if len(paths) > 1:
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend()
 
-    note = (
-        "Each point is an evaluation by generation (small numbers: steps). Up is better; left is nearer the reference."
+    note = "Each point is an evaluation, with its step. Up is better, left is nearer to the reference."
+    return Figure(
+        "Reward against KL", note, svg_image(draw, "KL to the reference (nats per completion)", "mean reward")
     )
-    return Figure("Reward–KL plane", note, _svg(draw, "KL to the reference (nats per completion)", "mean reward"))
 
 
-def _line_figure(title: str, note: str, y_label: str, *names: str, band: bool = False) -> Callable[..., Figure | None]:
-    """A picture of some metrics over steps, with their intervals if band; None where there are no such metrics."""
+def _has_place(row: Row) -> bool:
+    return all(math.isfinite(row.get(name, math.nan)) for name in ("eval/kl/mean", "eval/reward/mean"))
 
-    def picture(rows: Sequence[Row]) -> Figure | None:
-        series = {name: [row for row in rows if name in row] for name in names}
-        series = {name: points for name, points in series.items() if len(points) > 1}
-        if not series:
+
+def _draw_path(axes: Any, path: Sequence[Row], label: str, colour: str) -> None:
+    points = [_point(row, "eval/reward/mean") for row in path]
+    kl = [row["eval/kl/mean"] for row in path]
+    errors = [[point.y - point.low for point in points], [point.high - point.y for point in points]]
+    axes.errorbar(
+        kl, [point.y for point in points], yerr=errors, color=colour, marker="o", label=plain(label), elinewidth=0.8
+    )
+    apart = max(1, math.ceil(len(path) / 8))  # labels of every step would lie on top of each other
+    for index, (x, point) in enumerate(zip(kl, points, strict=True)):
+        if index % apart == 0 or index == len(path) - 1:
+            axes.annotate(
+                f"{point.x:.0f}", (x, point.y), (6, -11), textcoords="offset points", fontsize=8, color=INK[0]
+            )
+
+
+def _point(row: Row, name: str) -> Point:
+    """A metric of a row as a point; an end of its interval that is not finite is left at the value."""
+    y = row[name]
+    low, high = (row.get(f"{name}/{end}", y) for end in ("low", "high"))
+    return Point(row["step"], y, low if math.isfinite(low) else y, high if math.isfinite(high) else y)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture of metrics over steps. label_of: the label of a metric that belongs here, None for one that does not.
+
+    marked: evaluations, with points and bands; otherwise every step, with a running mean where there are many.
+    """
+
+    title: str
+    note: str
+    y_label: str
+    label_of: Callable[[str], str | None]
+    marked: bool = True
+    baseline: bool = False
+
+    def __call__(self, rows: Sequence[Row]) -> Figure | None:
+        """The picture, or None where fewer than two rows have something to show."""
+        lines = {label: finite(_point(row, name) for row in rows if name in row) for name, label in self._names(rows)}
+        lines = {label: points for label, points in lines.items() if len(points) > 1}
+        if not lines:
             return None
+        return Figure(
+            self.title, self.note, svg_image(lambda axes: self._draw(axes, lines), "optimiser step", self.y_label)
+        )
 
-        def draw(axes: Any) -> None:
-            for colour, (name, points) in zip(_cycle(len(series)), series.items(), strict=True):
-                xs, ys = [row["step"] for row in points], [row[name] for row in points]
-                axes.plot(xs, ys, color=colour, label=name, marker="o" if band else None, ms=4)
-                if band:
-                    lows, highs = ([row.get(f"{name}/{end}", row[name]) for row in points] for end in ("low", "high"))
-                    axes.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
-            if len(series) > 1:
-                axes.legend(frameon=False, fontsize=8)
+    def _names(self, rows: Sequence[Row]) -> list[tuple[str, str]]:
+        known = sorted({name for row in rows for name in row if not name.endswith(("/low", "/high"))})
+        return [(name, label) for name in known if (label := self.label_of(name)) is not None]
 
-        return Figure(title, note, _svg(draw, "optimiser step", y_label))
-
-    return picture
-
-
-def _shares(rows: Sequence[Row]) -> Figure | None:
-    names = sorted({name for row in rows for name in row if name.startswith("eval/") and name.endswith("/share")})
-    note = "Shares of generated completions, with 95 % intervals. Measures that no reward sees should not fall."
-    return _line_figure("Shares", note, "share", *names, band=True)(rows)
+    def _draw(self, axes: Any, lines: Mapping[str, Sequence[Point]]) -> None:
+        if self.baseline:
+            start = next(iter(lines.values()))[0].y
+            axes.axhline(start, color=INK[0], linewidth=0.9, linestyle=(0, (2, 3)))
+        draw_lines(axes, lines, self.marked)
 
 
-def _plane(rows: Sequence[Row]) -> Figure | None:
-    return plane_figure({"this run": rows})
+def _only(**labels: str) -> Callable[[str], str | None]:
+    """A label_of for the metrics given as label -> name."""
+    by_name = {name: label.replace("_", " ") for label, name in labels.items()}
+    return by_name.get
+
+
+def _matching(start: str, end: str) -> Callable[[str], str | None]:
+    """A label_of for all metrics between start and end; what lies between is the label."""
+    return lambda name: (
+        name[len(start) : len(name) - len(end)] if name.startswith(start) and name.endswith(end) else None
+    )
 
 
 _PICTURES: tuple[Callable[[Sequence[Row]], Figure | None], ...] = (
-    _line_figure(
+    _Picture(
         "Reward of generated completions",
-        "Mean over held-out prompts with its 95 % interval; step 0 is the reference.",
-        "reward",
-        "eval/reward/mean",
-        band=True,
+        "Mean over held-out prompts with its 95 % interval. Dotted: the reference, where training began.",
+        "mean reward",
+        _only(reward="eval/reward/mean"),
+        baseline=True,
     ),
-    _line_figure(
+    _Picture(
         "KL to the reference",
-        "Mean of ln π − ln π_ref over the policy's own completions, in nats per completion.",
-        "nats",
-        "eval/kl/mean",
-        band=True,
+        "How far the policy has moved: the mean of ln π − ln π_ref over its own completions.",
+        "nats per completion",
+        _only(kl="eval/kl/mean"),
     ),
-    _plane,
-    _line_figure(
+    lambda rows: plane_figure({"this run": rows}),
+    _Picture(
+        "Shares of the completions",
+        "With 95 % intervals. A measure that no reward sees should not fall.",
+        "share",
+        _matching("eval/", "/share"),
+    ),
+    _Picture(
+        "Likeness to the known answers",
+        "No reward sees these. If they fall while the reward rises, the reward is being gamed.",
+        "ROUGE F1",
+        _matching("eval/rouge/", ""),
+    ),
+    _Picture(
+        "Reward sources",
+        "Raw mean of each source over generated completions, before weights. One may pay for another.",
+        "raw score",
+        _matching("eval/", "/raw-mean"),
+    ),
+    _Picture(
+        "Length",
+        "Words in generated completions. A steady drift says that the reward prefers a length.",
+        "words",
+        _only(length="eval/length/mean"),
+    ),
+    _Picture(
         "Residual of the optimality condition",
-        "Root mean variance of R − β·h within groups of the training data: 0 at the optimum, where it is constant.",
+        "Spread of R − β·h within groups of the training data. It is 0 at the optimum.",
         "units of reward",
-        "train/residual/rms",
+        _only(residual="train/residual/rms"),
+        marked=False,
     ),
-    _shares,
-    _line_figure(
-        "Log-probability of the best and the worst completion",
-        "Only differences are constrained: both may fall (likelihood displacement). Watch it if both fall far.",
+    _Picture(
+        "Best and worst completion",
+        "Their log-probability in training. The gap should widen; both may fall, but not far.",
         "ln π (nats)",
-        "train/log-prob-best/mean",
-        "train/log-prob-worst/mean",
+        _only(best="train/log-prob-best/mean", worst="train/log-prob-worst/mean"),
+        marked=False,
     ),
-    _line_figure("Length", "Words in generated completions.", "words", "eval/length/mean", band=True),
-    _line_figure(
+    _Picture("Loss", "Of each step's groups, before the step.", "loss", _only(loss="train/loss/mean"), marked=False),
+    _Picture(
         "Gradient norm",
         "Before clipping. Spikes mean a learning rate at its limit.",
         "norm",
-        "train/gradient-norm/value",
+        _only(norm="train/gradient-norm/value"),
+        marked=False,
     ),
 )
-
-
-def _svg(draw: Callable[[Any], None], x_label: str, y_label: str) -> str:
-    """One picture as a data URI; the same data gives the same bytes."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure as Canvas
-
-    style = {"svg.hashsalt": "copgkit", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    with matplotlib.rc_context(style):
-        canvas = Canvas(figsize=(5.2, 3.1), layout="constrained")
-        axes = canvas.subplots()
-        draw(axes)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        axes.grid(alpha=0.2)
-        file = io.BytesIO()
-        FigureCanvasSVG(canvas).print_svg(file, metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _cycle(size: int) -> list[str]:
-    return [COLOURS[index % len(COLOURS)] for index in range(size)]

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from copgkit.report.figures import run_figures
-from copgkit.report.summary import Summary, as_text
+from copgkit.report.plain import plain
+from copgkit.report.summary import Line, Summary, as_cells, number
 from copgkit.store.run_folder import RunFolder, write_whole
-from copgkit.types import Curves, Sample
+from copgkit.types import Curves, Sample, Score
 
-_FIRST_SAMPLES = 8
-_EXTREME_SAMPLES = 4
-# Escape codes could rewrite the screen of somebody who prints the file; other controls are no text either.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_FIRST_SAMPLES = 10
+_EXTREME_SAMPLES = 5
+_TILES = ("reward/mean", "kl/mean", "win-rate/share", "faithful/share", "finished/share", "length/mean")
+_MOST_TILES = 5
 
 
 @dataclass(frozen=True)
@@ -45,32 +45,67 @@ def write_report(
     curves: Sequence[Curves] = (),
 ) -> Path:
     """Writes the report and gives its path. record: what run.json holds."""
-    from jinja2 import Environment, FileSystemLoader
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-    environment.filters["plain"] = lambda text: _CONTROLS.sub("�", str(text))
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_harmless,
+    )
+    environment.filters["said"] = said
     page = environment.get_template("report.html").render(
         title=folder.path.name,
         summary=summary,
-        table=as_text(summary),
+        tiles=[(line, number(line.after.value, line.name)) for line in _tiles(summary)],
+        number=number,
+        table=as_cells(summary),
         warnings=warnings,
         figures=run_figures(rows, curves),
         pairs=chosen_pairs(samples, reference_samples),
         recipe=(folder.path / "recipe.yaml").read_text(encoding="utf-8"),
-        record=record,
+        provenance=list(_provenance(record)),
     )
     write_whole(folder.report, [page])
     return folder.report
 
 
 def chosen_pairs(samples: Sequence[Sample], reference_samples: Sequence[Sample]) -> list[Pair]:
-    """The first samples in order, then those that gained and lost most reward; no pair twice."""
+    """The first samples in order, then those that gained and lost most reward; no pair twice.
+
+    A fixed rule, so that nobody has picked the examples.
+    """
     pairs = [Pair("in order", ours, theirs) for ours, theirs in zip(samples, reference_samples, strict=False)]
     first, rest = pairs[:_FIRST_SAMPLES], pairs[_FIRST_SAMPLES:]
-    ranked = sorted((pair for pair in rest if pair.gain is not None), key=lambda pair: pair.gain or 0.0)
-    lost, gained = ranked[:_EXTREME_SAMPLES], ranked[_EXTREME_SAMPLES:][-_EXTREME_SAMPLES:]
-    return [
-        *first,
-        *(Pair("largest gain", pair.ours, pair.theirs) for pair in reversed(gained)),
-        *(Pair("largest loss", pair.ours, pair.theirs) for pair in lost),
-    ]
+    ranked = sorted(rest, key=lambda pair: pair.gain or 0.0)
+    lost = [replace(pair, why="largest loss") for pair in ranked[:_EXTREME_SAMPLES] if (pair.gain or 0.0) < 0]
+    gained = [replace(pair, why="largest gain") for pair in ranked[-_EXTREME_SAMPLES:] if (pair.gain or 0.0) > 0]
+    return [*first, *reversed(gained), *lost]
+
+
+def said(score: Score) -> str:
+    """What a source said, in words: its number, an abstention, or a failure with the reason."""
+    if score.failure is not None:
+        return f"failed: {score.failure}"
+    return "abstained" if score.value is None else f"{score.value:.3f}"
+
+
+def _harmless(value: Any) -> Any:
+    """Applied to all that the template shows; markup that jinja has made itself keeps its type."""
+    return plain(value) if type(value) is str else value
+
+
+def _tiles(summary: Summary) -> list[Line]:
+    """The few figures that stand large at the top."""
+    found = [summary.line(name) for name in _TILES]
+    return [line for line in found if line is not None][:_MOST_TILES]
+
+
+def _provenance(record: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+    """run.json as small tables: its plain entries first, then each of its sections; the result stands elsewhere."""
+    sections = {name: value for name, value in record.items() if isinstance(value, Mapping) and value}
+    yield "run", [(name, value) for name, value in record.items() if isinstance(value, str | int | float)]
+    for name, section in sections.items():
+        yield name, list(section.items())

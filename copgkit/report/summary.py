@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 Row = Mapping[str, float]
 
-# What a reader looks for first; everything else follows by name.
-_ORDER = ("reward/mean", "kl/mean", "win-rate/share", "faithful/share")
+# What a reader looks for first, in words; everything else follows under its own name.
+_LABELS = {
+    "reward/mean": "reward",
+    "kl/mean": "KL (nats)",
+    "win-rate/share": "win rate",
+    "faithful/share": "faithful",
+    "finished/share": "finished",
+    "length/mean": "length (words)",
+}
+_ORDER = tuple(_LABELS)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the ends of its 95 % interval."""
+    """A figure with the ends of its 95 % interval, which are infinite where nothing is known of its width."""
 
     value: float
     low: float
     high: float
 
-    def __str__(self) -> str:
-        if self.low == self.value == self.high:
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+    def apart_from(self, other: Interval) -> bool:
+        """True if the two intervals do not meet: the change is larger than the noise."""
+        return self.low > other.high or self.high < other.low
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,16 @@ class Line:
     @property
     def difference(self) -> float | None:
         return None if self.before is None else self.after.value - self.before.value
+
+    @property
+    def is_clear(self) -> bool:
+        """True if the intervals before and after do not meet. Cautious: both are measured on the same prompts."""
+        return self.before is not None and self.after.apart_from(self.before)
+
+    @property
+    def label(self) -> str:
+        """The name as people say it."""
+        return _LABELS.get(self.name) or self.name.replace("/raw-mean", " (raw)")
 
 
 @dataclass(frozen=True)
@@ -54,18 +73,41 @@ class Summary:
     @property
     def headline(self) -> str:
         """The result in one sentence, with numbers."""
-        reward, kl = self.line("reward/mean"), self.line("kl/mean")
-        if reward is None or reward.before is None:
+        reward = self.line("reward/mean")
+        if reward is None:
             return f"Trained for {self.steps} steps; the reward was not evaluated."
-        text = f"Reward {reward.before.value:.3f} → {reward.after.value:.3f} after {self.steps} steps"
-        if self.gain is not None:
-            text += f" ({self.gain:+.2f} standard deviations of the reference's samples)"
-        if kl is not None:
-            text += f", at a KL of {kl.after.value:.2f} nats per completion"
+        if reward.before is None:
+            return f"Trained for {self.steps} steps; reward {reward.after.value:.3f}, evaluated once."
+        return f"{self._reward_sentence(reward, reward.before)}{self._price()}{self._faithfulness()}."
+
+    def _reward_sentence(self, reward: Line, before: Interval) -> str:
+        verb = "rose" if reward.after.value >= before.value else "fell"
+        if not reward.is_clear:
+            verb = "did not clearly change:"
+        gain = "" if self.gain is None else f" ({self.gain:+.2f} standard deviations of the reference's samples)"
+        return f"Reward {verb} from {before.value:.3f} to {reward.after.value:.3f}{gain} in {self.steps} steps"
+
+    def _price(self) -> str:
+        kl = self.line("kl/mean")
+        return "" if kl is None else f", at a KL of {kl.after.value:.2f} nats per completion"
+
+    def _faithfulness(self) -> str:
         faithful = self.line("faithful/share")
-        if faithful is not None and faithful.before is not None:
-            text += f"; faithful summaries {faithful.before.value:.0%} → {faithful.after.value:.0%}"
-        return text + "."
+        if faithful is None or faithful.before is None:
+            return ""
+        return f"; faithful completions went from {faithful.before.value:.0%} to {faithful.after.value:.0%}"
+
+
+class Cells(NamedTuple):
+    """One line of the table as text; empty where there is nothing to say."""
+
+    label: str
+    before: str
+    before_interval: str
+    after: str
+    after_interval: str
+    difference: str
+    is_clear: bool
 
 
 def evaluations(rows: Sequence[Row]) -> list[Row]:
@@ -99,22 +141,68 @@ def summarise(rows: Sequence[Row], reference_rewards: Sequence[float] = ()) -> S
     return Summary(steps, lines, _gain(lines, reference_rewards))
 
 
+def as_cells(summary: Summary) -> list[Cells]:
+    """The table's lines as text, in order; shares in percent."""
+    table = []
+    for line in summary.lines:
+        table.append(_cells(line))
+        if line.name == "reward/mean" and summary.gain is not None:
+            table.append(Cells("reward (deviations)", "", "", "", "", f"{summary.gain:+.2f}", line.is_clear))
+    return table
+
+
+def as_text(summary: Summary) -> str:
+    """The table in plain text, columns aligned."""
+    heads = ("", "before", "95 % interval", "after", "95 % interval", "difference")
+    table = [heads, *(cells[:-1] for cells in as_cells(summary))]
+    widths = [max(len(cells[column]) for cells in table) for column in range(len(heads))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(paired))
+        for paired in (list(zip(cells, widths, strict=True)) for cells in table)
+    )
+
+
+def number(value: float, name: str) -> str:
+    """A figure as text: shares in percent, everything else with three decimals, fewer where they would be noise."""
+    if _is_share(name):
+        return f"{100 * value:.1f} %"
+    decimals = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    return f"{value:,.{decimals}f}"
+
+
+def change(value: float, name: str) -> str:
+    """A difference as text, with its sign; of shares in percentage points."""
+    text = number(value, name).replace(" %", " pp")
+    return text if text.startswith("-") else f"+{text}"
+
+
+def _is_share(name: str) -> bool:
+    return name.endswith(("/share", "/failed"))
+
+
+def _cells(line: Line) -> Cells:
+    before, after = line.before, line.after
+    return Cells(
+        line.label,
+        "" if before is None else number(before.value, line.name),
+        "" if before is None else _ends(before, line.name),
+        number(after.value, line.name),
+        _ends(after, line.name),
+        "" if line.difference is None else change(line.difference, line.name),
+        line.is_clear,
+    )
+
+
+def _ends(interval: Interval, name: str) -> str:
+    if interval.low == interval.high or not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return ""
+    low, high = (number(end, name).removesuffix(" %") for end in (interval.low, interval.high))
+    return f"[{low}, {high}]"
+
+
 def _gain(lines: Sequence[Line], reference_rewards: Sequence[float]) -> float | None:
     reward = next((line for line in lines if line.name == "reward/mean"), None)
     if reward is None or reward.difference is None or len(reference_rewards) < 2:
         return None
     deviation = statistics.stdev(reference_rewards)
     return reward.difference / deviation if deviation > 0 else None
-
-
-def as_text(summary: Summary) -> list[tuple[str, str, str, str]]:
-    """The table's cells: name, before, after, difference."""
-    return [
-        (
-            line.name,
-            "" if line.before is None else str(line.before),
-            str(line.after),
-            "" if line.difference is None else f"{line.difference:+.3f}",
-        )
-        for line in summary.lines
-    ]
