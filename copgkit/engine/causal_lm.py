@@ -33,7 +33,8 @@ class CausalLMPolicy:
     """A transformers causal language model with what turns text into its ids.
 
     module: may be replaced by accelerate's wrapped version; log_probs go through its forward.
-    tokens_per_forward: size of a forward pass without gradients, padding included.
+    tokens_per_forward: size of a forward pass without gradients, padding included; None is 4,096 on a CPU, where 16,384
+    measured a third slower, and 16,384 elsewhere.
     rows_per_batch: completions that are generated together.
     """
 
@@ -45,7 +46,7 @@ class CausalLMPolicy:
         max_prompt_tokens: int = 512,
         max_completion_tokens: int = 64,
         gradient_checkpointing: bool = False,
-        tokens_per_forward: int = 16_384,
+        tokens_per_forward: int | None = None,
         rows_per_batch: int = 256,
     ) -> None:
         """Takes the module as it is, but for its dropout, which is switched off. Raises ModelError if it is not causal
@@ -53,7 +54,8 @@ class CausalLMPolicy:
         self.module: torch.nn.Module = module
         self.codec = codec
         self.max_prompt_tokens, self.max_completion_tokens = max_prompt_tokens, max_completion_tokens
-        self.tokens_per_forward, self.rows_per_batch = tokens_per_forward, rows_per_batch
+        self.tokens_per_forward = tokens_per_forward or (4_096 if self.device.type == "cpu" else 16_384)
+        self.rows_per_batch = rows_per_batch
         loading.remove_dropout(module)
         module.eval()
         loading.require_room(module, max_prompt_tokens, max_completion_tokens)
