@@ -22,7 +22,7 @@ HOSTILE = (
 )
 ONCE = {
     "eval/kl/mean": 1.0, "eval/finished/share": 0.9, "eval/length/mean": 20.0, "eval/rouge/rouge1": 0.3,
-    "eval/judge/raw-mean": 1.0, "train/residual/rms": 1.0, "train/log-prob-best/mean": -3.0,
+    "eval/judge/raw-mean": 1.0, "eval/nli/raw-mean": 2.0, "train/residual/rms": 1.0, "train/log-prob-best/mean": -3.0,
     "train/log-prob-worst/mean": -4.0, "train/loss/mean": 1.0, "train/gradient-norm/value": 1.0,
 }  # fmt: skip
 ROWS = [
@@ -160,6 +160,13 @@ def test_numbers_that_are_not_finite_are_left_out_of_the_pictures():
 def test_a_single_point_is_no_curve():
     assert run_figures(ROWS[:1]) == []
     assert curves_figure(Curves("t", "x", "y", {"a": [], "b": [(0, math.nan, 0, 0)]})) is None
+
+
+def test_a_single_reward_source_has_no_picture_beside_the_reward():
+    rows = [{name: value for name, value in row.items() if "nli" not in name} for row in ROWS]
+    assert {figure.title for figure in run_figures(ROWS)} - {figure.title for figure in run_figures(rows)} == {
+        "Reward sources"
+    }
 
 
 def test_several_runs_share_one_plane():

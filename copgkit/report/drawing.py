@@ -51,7 +51,12 @@ def draw_lines(axes: Any, lines: Mapping[str, Sequence[Point]], marked: bool) ->
         if lows != highs:
             axes.fill_between(xs, lows, highs, color=colour, alpha=0.16, linewidth=0)
     if len(lines) > 1:
-        axes.legend()
+        draw_legend(axes, len(lines))
+
+
+def draw_legend(axes: Any, size: int) -> None:
+    """Labels above the picture, where they hide nothing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=min(size, 4), borderpad=0, handlelength=1.4)
 
 
 def running_mean(values: Sequence[float], reach: int) -> list[float]:

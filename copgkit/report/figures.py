@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from copgkit.report.drawing import INK, PALETTE, Point, draw_lines, finite, svg_image
+from copgkit.report.drawing import INK, PALETTE, Point, draw_legend, draw_lines, finite, svg_image
 from copgkit.report.plain import plain
 from copgkit.types import Curves
 
@@ -57,7 +57,7 @@ def plane_figure(runs: Mapping[str, Sequence[Row]]) -> Figure | None:
         for index, (label, path) in enumerate(paths.items()):
             _draw_path(axes, path, label, PALETTE[index % len(PALETTE)][0])
         if len(paths) > 1:
-            axes.legend()
+            draw_legend(axes, len(paths))
 
     note = "Each point is an evaluation, with its step. Up is better, left is nearer to the reference."
     return Figure(
@@ -104,12 +104,13 @@ class _Picture:
     label_of: Callable[[str], str | None]
     marked: bool = True
     baseline: bool = False
+    fewest_lines: int = 1
 
     def __call__(self, rows: Sequence[Row]) -> Figure | None:
         """The picture, or None where fewer than two rows have something to show."""
         lines = {label: finite(_point(row, name) for row in rows if name in row) for name, label in self._names(rows)}
         lines = {label: points for label, points in lines.items() if len(points) > 1}
-        if not lines:
+        if len(lines) < self.fewest_lines:
             return None
         return Figure(
             self.title, self.note, svg_image(lambda axes: self._draw(axes, lines), "optimiser step", self.y_label)
@@ -171,6 +172,7 @@ _PICTURES: tuple[Callable[[Sequence[Row]], Figure | None], ...] = (
         "Raw mean of each source over generated completions, before weights. One may pay for another.",
         "raw score",
         _matching("eval/", "/raw-mean"),
+        fewest_lines=2,  # a single source is the reward itself
     ),
     _Picture(
         "Length",

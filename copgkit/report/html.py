@@ -17,6 +17,7 @@ _FIRST_SAMPLES = 10
 _EXTREME_SAMPLES = 5
 _TILES = ("reward/mean", "kl/mean", "win-rate/share", "faithful/share", "finished/share", "length/mean")
 _MOST_TILES = 5
+_WIDE = ("overrides", "hashes")  # sections of run.json that need the whole width
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def write_report(
         pairs=chosen_pairs(samples, reference_samples),
         recipe=(folder.path / "recipe.yaml").read_text(encoding="utf-8"),
         provenance=list(_provenance(record)),
+        wide=_WIDE,
     )
     write_whole(folder.report, [page])
     return folder.report
@@ -104,8 +106,13 @@ def _tiles(summary: Summary) -> list[Line]:
 
 
 def _provenance(record: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
-    """run.json as small tables: its plain entries first, then each of its sections; the result stands elsewhere."""
-    sections = {name: value for name, value in record.items() if isinstance(value, Mapping) and value}
-    yield "run", [(name, value) for name, value in record.items() if isinstance(value, str | int | float)]
-    for name, section in sections.items():
+    """run.json as small tables: its plain entries first, then its sections, the widest last. The result stands at the
+    top of the page, and what is a list has a part of the page to itself."""
+    yield "run", [(name, value) for name, value in record.items() if _is_plain(value) and name != "result"]
+    sections = [(name, value) for name, value in record.items() if isinstance(value, Mapping) and value]
+    for name, section in sorted(sections, key=lambda each: each[0] in _WIDE):
         yield name, list(section.items())
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float)
