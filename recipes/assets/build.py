@@ -33,25 +33,25 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 
 VOCABULARY = 1280
 SIZES = {
-    "stage-1": 24_000,
+    "stage-1": 28_000,
     "stage-2": 6_000,
-    "written": 6_000,
-    "sampled": 1_500,
+    "sampled": 3_000,
     "train": 1_500,
     "validation": 400,
     "measured": 400,
 }
+WRITTEN = 6_000  # further posts, for the preferences among summaries that the world writes
 STAGE_2_MIX = {
-    "faithful": 0.52,
-    "wrong-person": 0.10,
-    "wrong-place": 0.08,
+    "faithful": 0.56,
+    "wrong-person": 0.09,
+    "wrong-place": 0.06,
     "wrong-problem": 0.05,
-    "wrong-outcome": 0.09,
+    "wrong-outcome": 0.08,
     "invented-detail": 0.06,
     "incomplete": 0.05,
     "long-winded": 0.05,
 }
-REWARD_RATE = 1e-3
+REWARD_RATE = 5e-4
 RANKS = {"faithful": 2, "incomplete": 1, "long-winded": 1}  # the reward model's preferences; any other kind is 0
 
 
@@ -311,16 +311,20 @@ def build_posts_and_policy(out: Path, seed: int, scale: float) -> None:
     started = time.time()
     torch.manual_seed(seed)
     random = Random(seed)
-    posts = draw_posts(seed, scale)
+    posts = draw_posts(random, scale)
     write_posts(out / "tldr-posts", {split: posts[split] for split in ("train", "validation")}, random)
 
-    texts = [f"{post.prompt} {world.summarise(post, random.choice(world.KINDS), random)}" for post in posts["stage-1"]]
-    tokenizer = train_tokenizer(texts[:4000])
+    kinds = random.choices(world.KINDS, k=4000)
+    texts = [
+        f"{post.prompt} {world.summarise(post, kind, random)}"
+        for post, kind in zip(posts["stage-1"], kinds, strict=False)
+    ]
+    tokenizer = train_tokenizer(texts)
     policy = LlamaForCausalLM(policy_config(tokenizer))
-    groups = write_groups(tokenizer, posts["stage-1"], [["faithful"] * 3 for _ in posts["stage-1"]], random)
+    groups = write_groups(tokenizer, posts["stage-1"], draw_kinds({"faithful": 1.0}, posts["stage-1"], random), random)
     first = train(policy, language_loss, groups, name="stage 1", learning_rate=3e-3, seed=seed)
     groups = write_groups(tokenizer, posts["stage-2"], draw_kinds(STAGE_2_MIX, posts["stage-2"], random), random)
-    second = train(policy, language_loss, groups, name="stage 2", learning_rate=5e-4, seed=seed)
+    second = train(policy, language_loss, groups, name="stage 2", learning_rate=1e-3, seed=seed)
     save(out / "tldr-policy", policy, tokenizer, "left")
 
     figures = measure_policy(policy, tokenizer, posts["measured"])
@@ -343,8 +347,11 @@ def build_reward(out: Path, seed: int, scale: float) -> None:
     """Writes `tldr-reward`, card included, from the `tldr-policy` that lies beside it."""
     started = time.time()
     torch.manual_seed(seed)
-    random = Random(seed + 1)
-    posts = draw_posts(seed, scale)
+    random = Random(seed)
+    posts = draw_posts(random, scale)
+    taken = {post.text for part in posts.values() for post in part}
+    posts["written"] = world.make_posts(scaled(WRITTEN, scale), random, taken)
+    random = Random(seed + 2)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "tldr-policy")
     policy = LlamaForCausalLM.from_pretrained(out / "tldr-policy", attn_implementation="eager")
     reward = LlamaForSequenceClassification(reward_config(policy.config))
@@ -369,14 +376,15 @@ def build_reward(out: Path, seed: int, scale: float) -> None:
     write_card(out / "tldr-reward", card)
 
 
-def draw_posts(seed: int, scale: float) -> dict[str, list[world.Post]]:
+def draw_posts(random: Random, scale: float) -> dict[str, list[world.Post]]:
     """The posts of every use, all distinct; `scale` shortens training and leaves what is shipped and measured."""
-    random, taken = Random(seed), set[str]()
-    kept = ("train", "validation", "measured")
-    return {
-        name: world.make_posts(count if name in kept else max(int(count * scale), 64), random, taken)
-        for name, count in SIZES.items()
-    }
+    kept, taken = ("train", "validation", "measured"), set[str]()
+    sizes = {name: count if name in kept else scaled(count, scale) for name, count in SIZES.items()}
+    return {name: world.make_posts(count, random, taken) for name, count in sizes.items()}
+
+
+def scaled(count: int, scale: float) -> int:
+    return max(int(count * scale), 64)
 
 
 def common_to_cards(posts: dict[str, list[world.Post]], seed: int, started: float) -> dict[str, str]:

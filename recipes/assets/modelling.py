@@ -116,17 +116,17 @@ def language_loss(model: LlamaForCausalLM, batch: Batch) -> tuple[Tensor, float]
 def preference_loss(model: LlamaForSequenceClassification, batch: Batch) -> tuple[Tensor, float]:
     """Bradley-Terry loss over all pairs of a group with different ranks, and the share of them in the right order.
 
-    The pairs are compared twice: by the scores at eos, which are the model's scores, and by the mean of what the head
-    says along the whole summary. The second leads the small model to the token where a fault lies.
+    The pairs are compared twice: by the scores at eos, which are the model's scores, and by the sum of what the head
+    says along the whole summary, a quarter of it. The second leads the small model to the token where a fault lies.
     """
     scores_BT = model.score(hidden_states(model, batch))[..., 0]
     final_BK = scores_BT.gather(1, batch.ends)
     member_BKT = functional.one_hot(batch.segments.clamp(min=0), batch.ends.shape[1] + 1)[..., 1:].mT.float()
-    mean_BK = (member_BKT * scores_BT[:, None]).sum(-1) / member_BKT.sum(-1)
+    along_BK = (member_BKT * scores_BT[:, None]).sum(-1) / 4
     better = batch.ranks[:, :, None] > batch.ranks[:, None, :]
-    final, mean = ((scores[:, :, None] - scores[:, None, :])[better] for scores in (final_BK, mean_BK))
+    final, along = ((scores[:, :, None] - scores[:, None, :])[better] for scores in (final_BK, along_BK))
     # a little pull to zero fixes the origin, which preferences leave open
-    loss = -functional.logsigmoid(final).mean() - functional.logsigmoid(mean).mean() + 1e-3 * final_BK.square().mean()
+    loss = -functional.logsigmoid(final).mean() - functional.logsigmoid(along).mean() + 1e-3 * final_BK.square().mean()
     return loss, (final > 0).float().mean().item()
 
 

@@ -258,7 +258,7 @@ def _ramble(facts: Facts, random: Random) -> str:
 def _another_person(post: Post, random: Random) -> dict[str, str]:
     """The other person of the post, whole or by name only, or a name from nowhere."""
     other = post.distractors
-    if "name" in other and random.random() < 0.85:
+    if "name" in other and random.random() < 0.7:
         return {"name": other["name"], **({"relation": other["relation"]} if random.random() < 0.5 else {})}
     return {"name": _another(text.NAMES, post.facts["name"], None, random)}
 
