@@ -169,7 +169,7 @@ class _Run:
     def _with_reference(self, scored: Sequence[ScoredGroup]) -> list[Example]:
         from copgkit.engine.training import reference_log_probs
 
-        with self.progress.phase("reference", total=len(scored), unit="groups") as phase:
+        with self.progress.phase("reference", total=len(scored), unit="groups") as phase, self.accelerator.autocast():
             return reference_log_probs(self.reference, scored, phase.advance)
 
     def _round_figures(self, scored: Sequence[ScoredGroup]) -> dict[str, float]:
@@ -206,7 +206,8 @@ class _Run:
         self._last_evaluated = self.step
         if not self.examination.prompts:
             return
-        row, samples = self.examination.hold(self.step)
+        with self.accelerator.autocast():  # the same precision for policy and reference
+            row, samples = self.examination.hold(self.step)
         self._log(row)
         write_samples(self.folder.samples, self.step, samples, self.examination.reference_samples)
         self.samples = samples
@@ -321,11 +322,13 @@ def load_policy(resolved: ResolvedRecipe, device: str) -> Policy:
     from copgkit.engine.causal_lm import CausalLMPolicy
 
     where = Context(folder=resolved.folder)
-    options = settings.model_dump(exclude={"use", "model", "tokenizer"})
+    options = settings.model_dump(exclude={"use", "model", "tokenizer", "chat_template"})
     tokenizer = settings.tokenizer and where.model(settings.tokenizer)
+    template = settings.chat_template and str(where.path(settings.chat_template))
     return CausalLMPolicy.load(
         where.model(settings.model),
         tokenizer=tokenizer,
+        chat_template=template,
         device=device,
         gradient_checkpointing=resolved.recipe.train.gradient_checkpointing,
         **options,

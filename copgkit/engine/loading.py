@@ -22,7 +22,7 @@ def load_module(
     """A causal language model from a folder or the hub, safetensors only, in evaluation mode.
 
     attention None leaves the choice to transformers, which takes SDPA where the architecture has it. Measured in
-    float32 on 2 CPU threads (2.2 M-parameter Llama, 135 tokens, forward and backward, tokens/s eager | SDPA): 16 rows
+    float32 on 1 CPU thread (2.2 M-parameter Llama, 135 tokens, forward and backward, tokens/s eager | SDPA): 16 rows
     3,970 | 4,330, 64 rows 3,540 | 4,080, 128 rows 3,460 | 4,030. SDPA also needs less memory.
     """
     try:
