@@ -14,7 +14,13 @@ class Phase:
 
 
 class Progress:
-    """Receives the phases, messages and warnings of a run. Silent."""
+    """Receives the phases, messages and warnings of a run. Silent.
+
+    warnings: all that was warned of, in order, each once; the report shows them.
+    """
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
 
     @contextmanager
     def phase(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Phase]:
@@ -25,4 +31,10 @@ class Progress:
         """Something worth a line."""
 
     def warning(self, text: str) -> None:
-        """Something the user should act on; also kept for the report."""
+        """Something the user should act on; kept for the report and shown once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self.show_warning(text)
+
+    def show_warning(self, text: str) -> None:
+        """Shows a new warning."""

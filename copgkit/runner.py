@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from copgkit.errors import DataError, TrainingError
 from copgkit.progress import Phase, Progress
 from copgkit.recipe import Part, ResolvedRecipe, load_recipe, to_yaml
 from copgkit.report import Summary, diagnose, summarise, write_report
-from copgkit.store import Journal, RunFolder, file_hash, installed_versions, machine, write_groups, write_samples
+from copgkit.store import Journal, RunFolder, collect, write_groups, write_samples
 from copgkit.types import GenerationSettings, Group, Prompt, Sample, ScoredGroup
 
 if TYPE_CHECKING:
@@ -68,11 +67,10 @@ class _Run:
     def __init__(self, resolved: ResolvedRecipe, folder: RunFolder, progress: Progress) -> None:
         self.resolved, self.recipe, self.folder, self.progress = resolved, resolved.recipe, folder, progress
         self.rows: list[dict[str, float]] = []
-        self.warnings: list[str] = []
         self.samples: list[Sample] = []
         self.step = 0
-        self.started = time.perf_counter()
-        self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.started = datetime.now(UTC)
+        self._told: list[str] = []  # the kinds of diagnosis that were warned of
         folder.write_recipe(resolved.text)
         folder.write_resolved(to_yaml(resolved))
         self.journal = Journal(folder.metrics)
@@ -211,9 +209,11 @@ class _Run:
         self._log(row)
         write_samples(self.folder.samples, self.step, samples, self.examination.reference_samples)
         self.samples = samples
-        for warning in diagnose(self.rows, self.recipe.objective.beta):
-            if warning not in self.warnings:
-                self._warn(warning)
+        for warning in diagnose(self.rows, self.recipe.objective.beta, samples, self.examination.reference_samples):
+            kind = warning.partition(":")[0]
+            if kind not in self._told:  # the figures in it change from one evaluation to the next
+                self._told.append(kind)
+                self.progress.warning(warning)
 
     def _report(self) -> RunResult:
         rewards = [sample.reward for sample in self.examination.reference_samples if sample.reward is not None]
@@ -226,43 +226,29 @@ class _Run:
             self.samples,
             self.examination.reference_samples,
             summary,
-            self.warnings,
+            self.progress.warnings,
             record,
             [figure for evaluator in self.evaluators for figure in evaluator.figures()],
         )
-        return RunResult(self.folder.path, self.step, summary, tuple(self.warnings), tuple(self.rows))
+        return RunResult(self.folder.path, self.step, summary, tuple(self.progress.warnings), tuple(self.rows))
 
     def _record(self, summary: Summary) -> dict[str, Any]:
         """What run.json says: what ran, on what, with which result."""
-        return {
+        values = dict(self.resolved.values())
+        paths = {key: value for key, value in values.items() if isinstance(value, str) and key != "output"}
+        paths |= {f"plugins[{n}]": file for n, file in enumerate(self.recipe.plugins)}
+        changed = {key: str(value) for key, value in values.items() if self.resolved.origins.get(key) == "--set"}
+        return collect(self.resolved.path, paths, self.recipe.seed, self.started) | {
             "result": summary.headline,
-            "recipe": self.resolved.path.name,
-            "seed": self.recipe.seed,
             "steps": self.step,
-            "seconds": round(time.perf_counter() - self.started, 1),
-            "started": self.started_at,
-            "overrides": {key: str(value) for key, value in self._overridden()},
-            "versions": installed_versions(),
+            "overrides": changed,
             "components": {
                 part.key: f"{part.registered.name} ({part.registered.owner})" for part in self.resolved.parts
             },
-            "machine": machine() | {"device": str(self.accelerator.device)},
-            "hashes": self._hashes(),
-            "warnings": list(self.warnings),
+            "device": str(self.accelerator.device),
+            "warnings": list(self.progress.warnings),
             "dropped": {"completions": self.panel.completions_dropped, "groups": self.panel.groups_dropped},
         }
-
-    def _overridden(self) -> Iterator[tuple[str, Any]]:
-        return ((key, value) for key, value in self.resolved.values() if self.resolved.origins.get(key) == "--set")
-
-    def _hashes(self) -> dict[str, str]:
-        """sha256 of every file or folder that the recipe names by a path that exists."""
-        hashes = {"recipe": file_hash(self.resolved.path)}
-        for key, value in self.resolved.values():
-            path = self.resolved.folder / value if isinstance(value, str) and value else None
-            if path is not None and len(str(value)) < 256 and path.exists():
-                hashes[f"{key}={value}"] = file_hash(path)
-        return hashes
 
     def _log(self, figures: Mapping[str, float]) -> None:
         row = {"step": self.step, **figures}
@@ -272,10 +258,6 @@ class _Run:
 
     def _latest(self, name: str) -> float | None:
         return next((row[name] for row in reversed(self.rows) if name in row), None)
-
-    def _warn(self, text: str) -> None:
-        self.warnings.append(text)
-        self.progress.warning(text)
 
     def _tell_what_did_not_fit(self, fit: EncodingReport) -> None:
         for count, what, remedy in (
@@ -288,7 +270,7 @@ class _Run:
             (fit.groups_too_small, "groups have fewer than two completions left", "They are left out."),
         ):
             if count:
-                self._warn(f"sampler: {count} {what}. {remedy}")
+                self.progress.warning(f"sampler: {count} {what}. {remedy}")
 
     def _context(self, part: Part) -> Context:
         return Context(

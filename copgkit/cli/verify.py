@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 
-def verify() -> None:
+def verify(json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
     """Check the losses and their optima on this machine against the exact theory."""
-    from copgkit.theory.verify import run_all
+    from copgkit.theory.verify import main
 
-    if not run_all(report=print):
-        raise typer.Exit(1)
+    raise typer.Exit(main(json))

@@ -24,7 +24,8 @@ class Codec(Protocol):
     stop_ids: the ids that end a completion, end-of-sequence first.
     """
 
-    stop_ids: TokenIds
+    @property
+    def stop_ids(self) -> TokenIds: ...
 
     def prompt_ids(self, prompt: Prompt) -> TokenIds:
         """The ids of a prompt, never ended by end-of-sequence. Raises DataError if there are none."""

@@ -23,23 +23,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 _WIDE = 90  # characters that the table needs for both intervals
 
 
-class WatchedProgress(Progress):
-    """Common part. warnings: all that was warned of, in order, each once, for the report."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warning(self, text: str) -> None:
-        """Shows the warning, the first time, and keeps it."""
-        if text not in self.warnings:
-            self.warnings.append(text)
-            self.show_warning(plain(text))
-
-    def show_warning(self, text: str) -> None:
-        """Shows it; also when quiet."""
-
-
-def make_progress(quiet: bool = False, stream: TextIO | None = None) -> WatchedProgress:
+def make_progress(quiet: bool = False, stream: TextIO | None = None) -> Progress:
     """Bars if the stream (standard error) is a terminal, plain lines if not, warnings alone if quiet."""
     stream = stream or sys.stderr
     if stream.isatty() and not quiet and os.environ.get("TERM") != "dumb":
@@ -47,7 +31,7 @@ def make_progress(quiet: bool = False, stream: TextIO | None = None) -> WatchedP
     return LineProgress(stream, quiet)
 
 
-class LineProgress(WatchedProgress):
+class LineProgress(Progress):
     """Plain lines: where a phase begins and ends, and every few seconds how far a long one is."""
 
     def __init__(self, stream: TextIO, quiet: bool = False, every: float = _SECONDS_BETWEEN_LINES) -> None:
@@ -102,7 +86,7 @@ class _LinePhase(Phase):
         return f", {_duration((now - self.started) / self.done * (self._total - self.done))} left"
 
 
-class BarProgress(WatchedProgress):
+class BarProgress(Progress):
     """rich progress bars with figures and the time left; a phase that is over becomes a line."""
 
     def __init__(self, stream: TextIO) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ def fixed_points() -> dict[str, Tensor]:
     """Where each method ends with infinite data and training: policies [3] by method."""
     points = {"CoPG": _preference_free_minimum(Objective("copg", BETA))}
     for name, baseline in BASELINES.items():
-        points[name] = stationary_point(lambda theta, baseline=baseline: _expected_descent(theta, baseline), 3)
+        points[name] = stationary_point(partial(_expected_descent, baseline=baseline), 3)
     points["contrast with the other's raw R"] = stationary_point(_raw_contrast_descent, 3)
     for name, objective in {
         "IPO, beta = .5": Objective("ipo", 0.5),

@@ -105,7 +105,7 @@ def minimum(function: Callable[[Tensor], Tensor], arms: int) -> Tensor:
     def closure() -> float:
         optimiser.zero_grad()
         loss = function(theta)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.item()
 
     optimiser.step(closure)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,7 +104,7 @@ def sums_not_means() -> Finding:
         logp_GK, ref_logp_GK = theta.log_softmax(0)[group] * scale, case.reference.log()[group] * scale
         return copg(logp_GK, ref_logp_GK, case.reward[group], all_pairs(torch.ones_like(logp_GK)), case.beta).sum()
 
-    summed, averaged = (minimum(lambda at, m=mean: loss(at, m), 4) for mean in (False, True))
+    summed, averaged = (minimum(partial(loss, per_token=mean), 4) for mean in (False, True))
     away = kl(case.optimum, averaged).item()
     value = kl(case.optimum, summed).item() if away > 0.01 else float("inf")
     return Finding("23", "sums of token log-probs reach pi*, means do not", value, EXACT, f"mean: {away:.3f} nats off")
@@ -112,7 +114,8 @@ def only_completion_tokens_are_trained() -> Finding:
     """The gradient of the loss with respect to the logits is 0 at every prompt position but the last, and at padding;
     the log-probability equals the sum over the completion's tokens, token by token."""
     world = World.make()
-    module, seen = world.policy.module, []
+    module: Any = world.policy.module
+    seen: list[Tensor] = []
     groups = [
         Group(Prompt("0 1 2"), tuple(world.completions[:2])),
         Group(Prompt("3"), (world.completions[7], _short())),

@@ -40,7 +40,7 @@ SIZES = {
     "validation": 400,
     "measured": 400,
 }
-WRITTEN = 6_000  # further posts, for the preferences among summaries that the world writes
+WRITTEN = 12_000  # further posts, for the preferences among summaries that the world writes
 STAGE_2_MIX = {
     "faithful": 0.56,
     "wrong-person": 0.09,
@@ -51,7 +51,7 @@ STAGE_2_MIX = {
     "incomplete": 0.05,
     "long-winded": 0.05,
 }
-REWARD_RATE = 5e-4
+REWARD_RATE = 1e-3
 RANKS = {"faithful": 2, "incomplete": 1, "long-winded": 1}  # the reward model's preferences; any other kind is 0
 
 
