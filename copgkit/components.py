@@ -114,11 +114,12 @@ class SamplerContext(Context):
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """What a sampler will do, told before anything runs. None: not known beforehand."""
+    """What a sampler will do, told before anything runs. completions_per_prompt None: not known beforehand."""
 
     completions_per_prompt: int | None
     generations_per_group: int
     generator: str  # "none", "reference" or "policy"
+    groups: int | None = None  # None: one for each prompt
 
 
 class Sampler(Component):

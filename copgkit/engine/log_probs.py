@@ -71,14 +71,13 @@ def _one_pass(module: Callable[..., object], rows: Sequence[Row], device: torch.
 def _padded(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, attention mask and the positions that predict a completion token, each [B, T], padded on the right."""
     longest = max(row.length for row in rows)
-    ids_BT = torch.full((len(rows), longest), PAD)
-    attention_BT = torch.zeros(len(rows), longest, dtype=torch.long)
-    predicts_BT = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for b, row in enumerate(rows):
-        fed = [*row.prompt_ids, *row.completion_ids][: row.length]
-        ids_BT[b, : row.length] = torch.tensor(fed)
-        attention_BT[b, : row.length] = 1
-        predicts_BT[b, len(row.prompt_ids) - 1 : row.length] = True
+    fed = [[*row.prompt_ids, *row.completion_ids][: row.length] + [PAD] * (longest - row.length) for row in rows]
+    position_T = torch.arange(longest)
+    length_B1 = torch.tensor([[row.length] for row in rows])
+    prompt_B1 = torch.tensor([[len(row.prompt_ids)] for row in rows])
+    ids_BT = torch.tensor(fed)
+    attention_BT = (position_T < length_B1).long()
+    predicts_BT = (position_T >= prompt_B1 - 1) & (position_T < length_B1)
     return ids_BT, attention_BT, predicts_BT
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 
 from copgkit.engine.policy import EncodingReport
@@ -126,7 +125,8 @@ class TabularPolicy:
 
     @property
     def _table(self) -> _Table:
-        table: _Table = extract_model_from_parallel(self.module)
+        # accelerate's own unwrapping looks for optional packages at every call, and this is called for every prompt.
+        table: _Table = getattr(self.module, "module", self.module)
         return table
 
     def _log_probs_RA(self, prompts: Sequence[Prompt]) -> Tensor:

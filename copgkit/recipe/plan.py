@@ -88,10 +88,11 @@ class _Planner:
     def _steps_and_groups(self) -> tuple[int | None, int | None]:
         train = self.recipe.train
         if self.steps_per_round is None:
-            per_epoch = None if self.prompts is None else math.ceil(self.prompts / train.groups_per_step)
+            groups = self.prompts if self.sampling.groups is None else self.sampling.groups
+            per_epoch = None if groups is None else math.ceil(groups / train.groups_per_step)
             steps = product(train.epochs, per_epoch)
             known = [limit for limit in (steps, train.steps) if limit is not None]
-            return (min(known) if steps is not None else None), self.prompts
+            return (min(known) if steps is not None else None), groups
         steps = train.steps
         rounds = None if steps is None else math.ceil(steps / (self.steps_per_round * train.epochs))
         return steps, product(rounds, self.steps_per_round, train.groups_per_step)
@@ -106,6 +107,8 @@ class _Planner:
 
     def _how_groups(self) -> str:
         if self.steps_per_round is None:
+            if self.sampling.groups is not None:
+                return "told by the sampler"
             return "one for each prompt" if self.groups is not None else "as many as prompts"
         rounds = "step" if self.steps_per_round == 1 else f"{self.steps_per_round} steps"
         return f"a fresh round every {rounds}"

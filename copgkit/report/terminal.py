@@ -53,7 +53,7 @@ class LineProgress(Progress):
 
     def show_warning(self, text: str) -> None:
         """One line, also when quiet."""
-        self._print(f"warning: {text}")
+        self._print(f"warning: {plain(text)}")
 
     def _print(self, text: str) -> None:
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
@@ -124,7 +124,7 @@ class BarProgress(Progress):
         """One yellow line above the bars."""
         from rich.text import Text
 
-        self._console.print(Text.assemble(("warning: ", "bold yellow"), (text, "yellow")))
+        self._console.print(Text.assemble(("warning: ", "bold yellow"), (plain(text), "yellow")))
 
     def _say_done(self, name: str, text: str) -> None:
         from rich.text import Text

@@ -176,7 +176,8 @@ def on_policy_statistics() -> Finding:
     policy = theta.softmax(0)
     draws = torch.multinomial(policy, 40_000, True, generator=torch.Generator().manual_seed(0)).view(-1, 2)
     logp_GK = theta.log_softmax(0)[draws].requires_grad_()
-    losses = copg(logp_GK, case.reference.log()[draws], case.reward[draws], torch.ones(len(draws), 2, 2), case.beta)
+    pair_weight_GKK = all_pairs(torch.ones_like(logp_GK))
+    losses = copg(logp_GK, case.reference.log()[draws], case.reward[draws], pair_weight_GKK, case.beta)
     slope_GK = -torch.autograd.grad(losses.sum(), logp_GK)[0]
     # d ln pi(y) / d theta = e_y - pi, and the slopes of a pair add up to 0, so that pi cancels.
     gradients = (slope_GK[:, :, None] * torch.eye(_ARMS, dtype=torch.float64)[draws]).sum(1)

@@ -15,7 +15,7 @@ from copgkit.theory.finding import EXACT, Finding
 from copgkit.types import Completion, Group, Prompt, Score, ScoredGroup
 
 _ARMS, _PROMPT = ("a", "b", "c"), Prompt("Choose an arm.")
-_PAIRS, _STEPS, _RATE = 256, 60, 0.02
+_PAIRS, _STEPS, _RATE = 64, 60, 0.05
 
 
 def same_as_a_plain_loop() -> Finding:

@@ -40,7 +40,8 @@ SIZES = {
     "validation": 400,
     "measured": 400,
 }
-WRITTEN = 12_000  # further posts, for the preferences among summaries that the world writes
+STAGE_3 = 24_000  # further posts, for a second and longer pass over the mix
+WRITTEN = 8_000  # further posts, for the preferences among summaries that the world writes
 STAGE_2_MIX = {
     "faithful": 0.56,
     "wrong-person": 0.09,
@@ -258,10 +259,11 @@ world. It imitates good and bad summaries alike, on purpose: it is a starting po
 front and adds no eos; it pads on the left. All text is lower-case.
 
 **How it was made.** `python recipes/assets/build.py --seed {seed}`: trained from scratch on {stage_1} posts with three
-faithful summaries each, then on {stage_2} posts with three summaries each of this mix: {mix}.
+faithful summaries each, then on {stage_2} and on {stage_3} posts with three summaries each of this mix: {mix}.
 
 - {first}; mean loss of a summary token {first_figure:.3f}
 - {second}; mean loss of a summary token {second_figure:.3f}
+- {third}; mean loss of a summary token {third_figure:.3f}
 - {machine}
 
 **Samples** on {measured} posts no model was trained on, four each, judged by `world.judge`:
@@ -325,6 +327,12 @@ def build_posts_and_policy(out: Path, seed: int, scale: float) -> None:
     first = train(policy, language_loss, groups, name="stage 1", learning_rate=3e-3, seed=seed)
     groups = write_groups(tokenizer, posts["stage-2"], draw_kinds(STAGE_2_MIX, posts["stage-2"], random), random)
     second = train(policy, language_loss, groups, name="stage 2", learning_rate=1e-3, seed=seed)
+    # The copying of names is what such a small model learns last: the same mix once more, on many further posts.
+    posts["stage-3"] = world.make_posts(
+        scaled(STAGE_3, scale), random, {post.text for part in posts.values() for post in part}
+    )
+    groups = write_groups(tokenizer, posts["stage-3"], draw_kinds(STAGE_2_MIX, posts["stage-3"], random), random)
+    third = train(policy, language_loss, groups, name="stage 3", learning_rate=2e-3, seed=seed)
     save(out / "tldr-policy", policy, tokenizer, "left")
 
     figures = measure_policy(policy, tokenizer, posts["measured"])
@@ -337,6 +345,8 @@ def build_posts_and_policy(out: Path, seed: int, scale: float) -> None:
         first_figure=first["figure"],
         second=cost("stage 2", second),
         second_figure=second["figure"],
+        third=cost("stage 3", third),
+        third_figure=third["figure"],
         figures=figures,
     )
     write_card(out / "tldr-policy", card)

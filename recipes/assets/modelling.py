@@ -126,7 +126,7 @@ def preference_loss(model: LlamaForSequenceClassification, batch: Batch) -> tupl
     better = batch.ranks[:, :, None] > batch.ranks[:, None, :]
     final, along = ((scores[:, :, None] - scores[:, None, :])[better] for scores in (final_BK, along_BK))
     # a little pull to zero fixes the origin, which preferences leave open
-    loss = -functional.logsigmoid(final).mean() - functional.logsigmoid(along).mean() + 1e-3 * final_BK.square().mean()
+    loss = -functional.logsigmoid(final).mean() - functional.logsigmoid(along).mean() + 5e-3 * final_BK.square().mean()
     return loss, (final > 0).float().mean().item()
 
 

@@ -1,0 +1,60 @@
+"""What the README shows is what works: its recipe, its rewards, its commands, its two set-up commands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import copgkit
+from copgkit.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+def test_exactly_two_commands_do_all_the_set_up():
+    commands = _blocks("bash")
+    assert len(commands) == 2
+    assert "copgkit run recipes/tldr.yaml" in commands[0]
+    assert "pytest" in commands[1]
+    assert all("-c constraints.txt" in command for command in commands)
+
+
+def test_the_scored_groups_recipe_trains_on_the_row_it_shows(tmp_path, tiny_policy_folder):
+    (row,), (recipe,) = _blocks("json"), _blocks("yaml")
+    (tmp_path / "scored.jsonl").write_text(row)
+    (tmp_path / "mine.yaml").write_text(recipe.replace("path/or/hub-name", str(tiny_policy_folder)))
+    result = copgkit.run(tmp_path / "mine.yaml", output=tmp_path / "out", set={"policy.max_prompt_tokens": 32})
+    assert result.steps == 1
+
+
+def test_both_rewards_that_it_shows_score(tmp_path, tiny_policy_folder):
+    function, plugin = _blocks("python")
+    (tmp_path / "reward.py").write_text(function)
+    (tmp_path / "brevity.py").write_text(plugin)
+    (tmp_path / "posts.jsonl").write_text('{"prompt": "the cat", "answer": "sat on the mat"}\n')
+    (tmp_path / "r.yaml").write_text(
+        "plugins: [brevity.py]\n"
+        f"policy: {{model: {tiny_policy_folder}, max_prompt_tokens: 8, max_completion_tokens: 6}}\n"
+        "prompts: {use: jsonl, options: {path: posts.jsonl}}\nsampler: {use: reference}\n"
+        "rewards: [{use: python, options: {file: reward.py}}, {use: brevity}]\n"
+    )
+    result = copgkit.run(tmp_path / "r.yaml", output=tmp_path / "out")
+    assert any("reward/brevity/raw-mean" in row and "reward/python/raw-mean" in row for row in result.rows)
+
+
+@pytest.mark.parametrize("command", re.findall(r"`copgkit (\w+)", README))
+def test_every_command_it_names_exists(command, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"])
+    assert left.value.code == 0
+    assert command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("recipe", re.findall(r"^\| `(\S+\.yaml)` \|", README.split("## Recipes")[1], flags=re.M))
+def test_every_recipe_it_names_is_there(recipe):
+    assert (ROOT / "recipes" / recipe).is_file()
