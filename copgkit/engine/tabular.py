@@ -11,9 +11,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from copgkit.engine.policy import EncodingReport
 from copgkit.engine.sampling import choose, content_key, stream_names, uniforms
@@ -126,8 +128,8 @@ class TabularPolicy:
     @property
     def _table(self) -> _Table:
         # accelerate's own unwrapping looks for optional packages at every call, and this is called for every prompt.
-        table: _Table = getattr(self.module, "module", self.module)
-        return table
+        unwrapped = self.module.module if isinstance(self.module, DistributedDataParallel) else self.module
+        return cast(_Table, unwrapped)
 
     def _log_probs_RA(self, prompts: Sequence[Prompt]) -> Tensor:
         states = [self._state(prompt) for prompt in prompts]
