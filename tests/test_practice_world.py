@@ -19,7 +19,6 @@ def posts() -> list[world.Post]:
     return [world.make_post(random) for random in [Random(1)] for _ in range(3000)]
 
 
-NEEDS_REWARD = pytest.mark.skipif(not (ASSETS / "tldr-reward").exists(), reason="no reward model has been built here")
 
 
 def rows(split: str) -> list[dict]:
@@ -128,7 +127,7 @@ def test_shipped_posts_are_distinct_and_their_answers_faithful():
 
 
 @pytest.mark.parametrize(
-    ("folder", "side"), [("tldr-policy", "left"), pytest.param("tldr-reward", "right", marks=NEEDS_REWARD)]
+    ("folder", "side"), [("tldr-policy", "left"), ("tldr-reward", "right")]
 )
 def test_the_tokenizer_splits_prompt_and_completion_alike_apart_and_together(folder: str, side: str):
     transformers = pytest.importorskip("transformers")
@@ -161,7 +160,6 @@ def test_the_shipped_policy_loads_and_prefers_an_answer_to_its_shuffled_words():
     assert losses[0] < losses[1]
 
 
-@NEEDS_REWARD
 def test_a_shipped_reward_does_not_depend_on_the_rest_of_its_batch():
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(ASSETS / "tldr-reward")

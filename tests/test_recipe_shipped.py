@@ -19,7 +19,8 @@ def test_there_are_recipes():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_shipped_recipe_resolves_and_reads_back_to_itself(path, tmp_path):
     resolved = load_recipe(path)
-    (tmp_path / "assets").symlink_to(FOLDER / "assets")
+    for beside in ("assets", *(file.name for file in FOLDER.glob("*.py"))):
+        (tmp_path / beside).symlink_to(FOLDER / beside)
     (tmp_path / "resolved.yaml").write_text(to_yaml(resolved), encoding="utf-8")
     assert load_recipe(tmp_path / "resolved.yaml").recipe == resolved.recipe
 

@@ -96,8 +96,8 @@ def test_a_few_steps_of_the_transformer_come_nearer_to_the_optimum():
     world = sequences.World.make()
     assert world.probabilities().sum().item() == pytest.approx(1.0, abs=1e-5)
     before = kl(world.exact.optimum, world.probabilities()).item()
-    after = sequences.end_to_end(steps=60, groups=1, size=64).value
-    assert after < 0.9 * before
+    after = sequences.end_to_end(steps=250, size=64).value
+    assert after < 0.8 * before
 
 
 def test_verify_prints_value_and_tolerance_and_fails_if_a_claim_does(monkeypatch, capsys):

@@ -2,6 +2,8 @@
 
 Six tokens, four positions: 1,296 sequences, each with a random reward. The real engine (causal-LM policy, training
 loop, objective) trains on groups drawn uniformly, off-policy; then KL(pi* || pi) is computed over all of them.
+A random reward has no pattern to generalise from, so the transformer must hold each of the 1,296 log-ratios by itself:
+what limits the figure is how long it trains, not the objective.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from copgkit.engine.causal_lm import CausalLMPolicy
 from copgkit.engine.codec import IntegerCodec
@@ -38,25 +40,27 @@ class World:
 
     @classmethod
     def make(cls, seed: int = 0) -> World:
-        """A transformer of two layers with random weights as policy and reference, and normal rewards."""
-        config = LlamaConfig(
+        """A transformer of two layers with random weights as policy and reference, and rewards uniform on [0, 1]."""
+        config = GPT2Config(
             vocab_size=TOKENS,
-            hidden_size=48,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=LENGTH + 1,
+            n_positions=LENGTH + 1,
+            n_embd=64,
+            n_layer=2,
+            n_head=4,
+            initializer_range=0.08,
+            bos_token_id=0,
+            eos_token_id=0,
             tie_word_embeddings=False,
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            module = LlamaForCausalLM(config)
+            module = GPT2LMHeadModel(config)
         # No sequence stops early: the stop id is none of the tokens.
         policy = CausalLMPolicy(module, IntegerCodec((TOKENS,)), max_prompt_tokens=1, max_completion_tokens=LENGTH)
         sequences = itertools.product(range(TOKENS), repeat=LENGTH)
         completions = [Completion(PROMPT, " ".join(map(str, ids)), ids, finished=False) for ids in sequences]
         generator = torch.Generator().manual_seed(seed)
-        reward = torch.randn(len(completions), generator=generator, dtype=torch.float64)
+        reward = torch.rand(len(completions), generator=generator, dtype=torch.float64)
         reference = cls(policy, completions, Problem(reward, reward, BETA)).probabilities()
         return cls(policy, completions, Problem(reward, reference, BETA))
 
@@ -83,10 +87,12 @@ class World:
             ]
 
 
-def end_to_end(steps: int = 1500, groups: int = 2, size: int = 64, tolerance: float = 1e-3) -> Finding:
+def end_to_end(steps: int = 750, groups: int = 2, size: int = 128, tolerance: float = 1e-3) -> Finding:
     """KL(pi* || pi) after training by the real engine on uniformly drawn groups."""
     world = World.make()
-    settings = TrainingSettings(learning_rate=3e-3, groups_per_step=groups, warmup=0.02, log_every=steps)
+    settings = TrainingSettings(
+        learning_rate=3e-3, groups_per_step=groups, warmup=0.05, max_grad_norm=None, log_every=steps
+    )
     before = kl(world.exact.optimum, world.probabilities()).item()
     align(world.policy, world.rounds(groups, size, seed=1), Objective("copg", BETA), settings, steps)
     after = kl(world.exact.optimum, world.probabilities()).item()

@@ -1,6 +1,6 @@
 """Builds the practice world's files from nothing: tokenizer, policy, reward model, posts, and their model cards.
 
-    python recipes/assets/build.py                      # writes into recipes/assets, about 20 minutes on 2 cores
+    python recipes/assets/build.py                      # writes into recipes/assets, about half an hour on 2 cores
     python recipes/assets/build.py --out /tmp/world --scale 0.01    # a rehearsal in a minute; the models are useless
 
 1. A byte-level BPE tokenizer is trained on the world's text.
@@ -33,24 +33,23 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 
 VOCABULARY = 1280
 SIZES = {
-    "stage-1": 28_000,
-    "stage-2": 6_000,
+    "stage-1": 40_000,
+    "stage-2": 10_000,
     "sampled": 3_000,
     "train": 1_500,
     "validation": 400,
     "measured": 400,
 }
-STAGE_3 = 24_000  # further posts, for a second and longer pass over the mix
-WRITTEN = 8_000  # further posts, for the preferences among summaries that the world writes
+WRITTEN = 14_000  # further posts, for the preferences among summaries that the world writes
 STAGE_2_MIX = {
-    "faithful": 0.56,
-    "wrong-person": 0.09,
-    "wrong-place": 0.06,
-    "wrong-problem": 0.05,
-    "wrong-outcome": 0.08,
-    "invented-detail": 0.06,
-    "incomplete": 0.05,
-    "long-winded": 0.05,
+    "faithful": 0.30,
+    "wrong-outcome": 0.18,
+    "wrong-place": 0.15,
+    "invented-detail": 0.15,
+    "wrong-problem": 0.07,
+    "incomplete": 0.06,
+    "long-winded": 0.06,
+    "wrong-person": 0.03,
 }
 REWARD_RATE = 1e-3
 RANKS = {"faithful": 2, "incomplete": 1, "long-winded": 1}  # the reward model's preferences; any other kind is 0
@@ -259,11 +258,10 @@ world. It imitates good and bad summaries alike, on purpose: it is a starting po
 front and adds no eos; it pads on the left. All text is lower-case.
 
 **How it was made.** `python recipes/assets/build.py --seed {seed}`: trained from scratch on {stage_1} posts with three
-faithful summaries each, then on {stage_2} and on {stage_3} posts with three summaries each of this mix: {mix}.
+faithful summaries each, then on {stage_2} posts with three summaries each of this mix: {mix}.
 
 - {first}; mean loss of a summary token {first_figure:.3f}
 - {second}; mean loss of a summary token {second_figure:.3f}
-- {third}; mean loss of a summary token {third_figure:.3f}
 - {machine}
 
 **Samples** on {measured} posts no model was trained on, four each, judged by `world.judge`:
@@ -327,12 +325,6 @@ def build_posts_and_policy(out: Path, seed: int, scale: float) -> None:
     first = train(policy, language_loss, groups, name="stage 1", learning_rate=3e-3, seed=seed)
     groups = write_groups(tokenizer, posts["stage-2"], draw_kinds(STAGE_2_MIX, posts["stage-2"], random), random)
     second = train(policy, language_loss, groups, name="stage 2", learning_rate=1e-3, seed=seed)
-    # The copying of names is what such a small model learns last: the same mix once more, on many further posts.
-    posts["stage-3"] = world.make_posts(
-        scaled(STAGE_3, scale), random, {post.text for part in posts.values() for post in part}
-    )
-    groups = write_groups(tokenizer, posts["stage-3"], draw_kinds(STAGE_2_MIX, posts["stage-3"], random), random)
-    third = train(policy, language_loss, groups, name="stage 3", learning_rate=2e-3, seed=seed)
     save(out / "tldr-policy", policy, tokenizer, "left")
 
     figures = measure_policy(policy, tokenizer, posts["measured"])
@@ -345,8 +337,6 @@ def build_posts_and_policy(out: Path, seed: int, scale: float) -> None:
         first_figure=first["figure"],
         second=cost("stage 2", second),
         second_figure=second["figure"],
-        third=cost("stage 3", third),
-        third_figure=third["figure"],
         figures=figures,
     )
     write_card(out / "tldr-policy", card)
