@@ -20,7 +20,7 @@ from copgkit.components import Context, Evaluator, Sampler, SamplerContext
 from copgkit.errors import DataError, TrainingError
 from copgkit.progress import Phase, Progress
 from copgkit.recipe import Part, ResolvedRecipe, load_recipe, to_yaml
-from copgkit.report import Summary, diagnose, summarise, write_report
+from copgkit.report import Summary, diagnose, model_card, summarise, write_report
 from copgkit.store import Journal, RunFolder, collect, write_groups, write_samples
 from copgkit.types import GenerationSettings, Group, Prompt, Sample, ScoredGroup
 
@@ -54,11 +54,15 @@ def run(
     resolved = load_recipe(recipe, set)
     _silence_progress_of_libraries()
     folder = RunFolder.create(Path(output) if output else _default_folder(resolved))
-    work = _Run(resolved, folder, progress or Progress())
     try:
-        return work.from_prompts_to_report()
-    finally:
-        work.close()
+        work = _Run(resolved, folder, progress or Progress())
+        try:
+            return work.from_prompts_to_report()
+        finally:
+            work.close()
+    except BaseException:
+        folder.discard_if_nothing_was_made()
+        raise
 
 
 class _Run:
@@ -220,6 +224,10 @@ class _Run:
         summary = summarise(self.rows, rewards)
         record = self._record(summary)
         self.folder.write_run_json(record)
+        if self.recipe.policy.use == "causal-lm":
+            base = self.recipe.policy.model
+            on_hub = not Context(folder=self.resolved.folder).path(base).exists()
+            self.folder.write_model_card(model_card(summary, record, base, on_hub, to_yaml(self.resolved)))
         write_report(
             self.folder,
             self.rows,

@@ -19,8 +19,6 @@ def posts() -> list[world.Post]:
     return [world.make_post(random) for random in [Random(1)] for _ in range(3000)]
 
 
-
-
 def rows(split: str) -> list[dict]:
     lines = (ASSETS / "tldr-posts" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
@@ -126,9 +124,7 @@ def test_shipped_posts_are_distinct_and_their_answers_faithful():
         assert world.judge(row["answer"], row["facts"]).faithful
 
 
-@pytest.mark.parametrize(
-    ("folder", "side"), [("tldr-policy", "left"), ("tldr-reward", "right")]
-)
+@pytest.mark.parametrize(("folder", "side"), [("tldr-policy", "left"), ("tldr-reward", "right")])
 def test_the_tokenizer_splits_prompt_and_completion_alike_apart_and_together(folder: str, side: str):
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(ASSETS / folder)

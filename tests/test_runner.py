@@ -7,6 +7,7 @@ import yaml
 
 import copgkit
 from copgkit import DataError, RecipeError, RewardError, TrainingError
+from copgkit.report import model_card
 
 POSTS = [{"prompt": f"the {animal} sat on the {place} :"} for animal in ("cat", "dog") for place in ("mat", "hill")]
 REWARD_FILE = "def score(completion):\n    return float(completion.count('cat')) - 0.1 * len(completion.split())\n"
@@ -63,6 +64,17 @@ def test_the_model_folder_is_read_by_transformers(recipe, tmp_path, tiny_policy_
     assert AutoTokenizer.from_pretrained(result.folder / "model").eos_token == "<eos>"
     changed = [not torch.equal(a, b) for a, b in zip(after.parameters(), before.parameters(), strict=True)]
     assert all(changed)
+
+
+def test_the_model_has_a_card_with_the_result_and_the_recipe(recipe, tmp_path, tiny_policy_folder):
+    result = copgkit.run(recipe(), set={"objective.beta": 0.25}, output=tmp_path / "out")
+    _, front, card = (result.folder / "model" / "README.md").read_text().split("---\n", 2)
+    assert "base_model" not in yaml.safe_load(front)  # a local folder is nothing that a hub could link
+    assert result.summary.headline in card
+    assert "| reward |" in card
+    assert yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])["objective"]["beta"] == 0.25
+    named = model_card(result.summary, json.loads((result.folder / "run.json").read_text()), "owner/name", True, "")
+    assert yaml.safe_load(named.split("---\n")[1])["base_model"] == "owner/name"
 
 
 def test_training_raises_the_reward_that_it_optimises(recipe, tmp_path):
@@ -167,6 +179,12 @@ def test_an_existing_run_folder_is_never_overwritten(recipe, tmp_path):
     second = copgkit.run(recipe(), output=tmp_path / "out")
     assert first.folder != second.folder
     assert (first.folder / "report.html").exists()
+
+
+def test_a_run_that_fails_before_its_first_result_leaves_no_folder(recipe, tmp_path):
+    with pytest.raises(DataError, match="no file"):
+        copgkit.run(recipe(prompts={"use": "jsonl", "options": {"path": "nowhere.jsonl"}}), output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 BAD_REWARDS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -73,6 +74,20 @@ class RunFolder:
     def write_run_json(self, record: Mapping[str, Any]) -> None:
         """What ran: versions, hashes, seed, machine."""
         write_whole(self.path / "run.json", [json.dumps(record, indent=2, allow_nan=False) + "\n"])
+
+    def write_model_card(self, text: str) -> None:
+        """What a hub shows beside the weights."""
+        write_whole(self.model / "README.md", [text])
+
+    def discard_if_nothing_was_made(self) -> None:
+        """Removes the folder of a run that failed before its first result. Files that others put there stay."""
+        if self.metrics.exists() or any(self.groups.iterdir()):
+            return
+        for name in ("recipe.yaml", "resolved.yaml"):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else lies there
+            self.groups.rmdir()
+            self.path.rmdir()
 
 
 def write_whole(path: Path, pieces: Iterable[str]) -> None:

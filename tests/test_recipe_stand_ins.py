@@ -1,0 +1,91 @@
+"""The recipes that load public checkpoints and data, run on small stand-ins of the same architecture."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import tiny_tokenizer
+
+import copgkit
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+POSTS = [
+    {"subreddit": "sad", "title": who, "post": f"the {who} sat on the {where} . then it ran .", "summary": "ran"}
+    for who in ("cat", "dog", "a", "b")
+    for where in ("mat", "hill")
+]
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+SHORT_RUN = {
+    "policy.max_completion_tokens": 8,
+    "prompts.options.limit": 8,
+    "evaluate.prompts.options.limit": 4,
+    "train.epochs": 1,
+    "train.groups_per_step": 4,
+}
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    """stand_in(model class, config class, **settings) -> a folder with a small random model and its tokenizer."""
+    import torch
+
+    def make(model, config, **settings):
+        tokenizer = tiny_tokenizer()
+        torch.manual_seed(0)
+        marks = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.3}
+        folder = tmp_path / model.__name__
+        model(config(vocab_size=len(tokenizer), **SMALL, **marks, **settings)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture
+def posts(tmp_path):
+    """A folder with train.jsonl and validation.jsonl, which `datasets` loads by the folder's name."""
+    folder = tmp_path / "posts"
+    folder.mkdir()
+    rows = [{**post, "prompt": post["post"] + " :", "completion": post["summary"]} for post in POSTS]
+    for split in ("train", "validation"):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def check_result(result):
+    assert result.steps == 2
+    assert {"reward/mean", "kl/mean", "win-rate/share"} <= {line.name for line in result.summary.lines}
+    assert (result.folder / "model" / "config.json").exists()
+
+
+def test_the_pythia_recipe_runs_in_bf16_with_gradient_checkpointing(stand_in, posts, tmp_path):
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, GPTNeoXForSequenceClassification
+
+    changes = {
+        "policy.model": stand_in(GPTNeoXForCausalLM, GPTNeoXConfig, max_position_embeddings=64),
+        "policy.max_prompt_tokens": 32,
+        "rewards[0].options.model": stand_in(
+            GPTNeoXForSequenceClassification, GPTNeoXConfig, max_position_embeddings=64, num_labels=1
+        ),
+        "prompts.options.dataset": str(posts),
+        "evaluate.prompts.options.dataset": str(posts),
+    }
+    result = copgkit.run(RECIPES / "tldr-pythia-1b.yaml", set=SHORT_RUN | changes, output=tmp_path / "out")
+    check_result(result)
+    assert json.loads((result.folder / "model" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_the_reddit_recipe_runs_with_a_decoder_and_a_pair_classifier_of_berts_shape(stand_in, posts, tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification, BertLMHeadModel
+
+    changes = {
+        "policy.model": stand_in(BertLMHeadModel, BertConfig, is_decoder=True, max_position_embeddings=64),
+        "policy.max_prompt_tokens": 48,
+        "rewards[0].options.model": stand_in(
+            BertForSequenceClassification, BertConfig, num_labels=1, max_position_embeddings=64
+        ),
+        "rewards[0].options.max_tokens": 48,
+        "prompts.options.path": str(posts / "train.jsonl"),
+        "evaluate.prompts.options.path": str(posts / "validation.jsonl"),
+    }
+    check_result(copgkit.run(RECIPES / "tldr-reddit.yaml", set=SHORT_RUN | changes, output=tmp_path / "out"))
