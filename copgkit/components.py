@@ -89,7 +89,9 @@ class PromptSource(Component):
         raise PluginError(f"prompt source '{self.context.name}': it does not define load().")
 
     def count(self) -> int | None:
-        """The number of prompts if it can be told cheaply and without torch or datasets, else None (for `check`)."""
+        """The number of prompts if it can be told cheaply and without torch or datasets, else None (for `check`).
+
+        Raises DataError for data that is missing."""
         return None
 
 

@@ -247,3 +247,20 @@ def test_columns_are_aligned_and_the_last_one_wraps_under_itself(monkeypatch):
 )
 def test_amounts_are_shown_for_people(value, unit, shown):
     assert amount(value, unit) == shown
+
+
+def test_check_says_which_data_is_missing_and_leaves_its_counts_open(
+    copgkit, tmp_path, tiny_policy_folder, monkeypatch
+):
+    monkeypatch.delenv("COPGKIT_PLUGINS")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"policy: {{model: {tiny_policy_folder}}}\nprompts: {{use: jsonl, options: {{path: post.jsonl}}}}\n"
+        "rewards: [{use: recorded, options: {column: judge}}]\nsampler: {use: recorded}\nobjective: {beta: 0.1}\n"
+    )
+    (tmp_path / "posts.jsonl").write_text("{}\n")
+    status, out, _ = copgkit("check", recipe)
+    assert status == 0
+    said = " ".join(out.split())
+    assert "there is no file post.jsonl in" in said
+    assert "Did you mean 'posts.jsonl'?" in said

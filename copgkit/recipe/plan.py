@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from copgkit.components import Context, PromptSource
+from copgkit.errors import DataError
 from copgkit.recipe.model_files import ModelFacts, model_facts
 from copgkit.recipe.resolve import Part, ResolvedRecipe
 from copgkit.recipe.schema import CausalLMSettings
@@ -44,7 +45,8 @@ class Plan:
 
 
 def make_plan(resolved: ResolvedRecipe) -> Plan:
-    """The plan of a run. Raises CopgkitError for a data file that is missing: the run would fail, too."""
+    """The plan of a run. Data that is missing here is no error, since a recipe may be checked elsewhere: the plan says
+    what is missing and leaves its counts open."""
     return Plan(tuple(_Planner(resolved).figures()))
 
 
@@ -61,7 +63,7 @@ class _Planner:
         self.resolved, self.recipe = resolved, resolved.recipe
         facts = resolved.sampler_facts
         self.sampling, self.steps_per_round = facts.plan, facts.steps_per_round
-        self.prompts = _count(resolved.parts.prompts, resolved)
+        self.prompts, self.how_prompts = _count(resolved.parts.prompts, resolved)
         self.steps, self.groups = self._steps_and_groups()
         self.completions = product(self.groups, self.sampling.completions_per_prompt)
 
@@ -81,9 +83,7 @@ class _Planner:
             yield Figure("parameters", len(self.recipe.policy.arms), "numbers", "one for each arm")
 
     def _prompts(self) -> Figure:
-        source = self.resolved.parts.prompts.registered.name
-        how = f"counted by '{source}'" if self.prompts is not None else f"'{source}' cannot tell before it loads them"
-        return Figure("prompts", self.prompts, "prompts", how)
+        return Figure("prompts", self.prompts, "prompts", self.how_prompts)
 
     def _steps_and_groups(self) -> tuple[int | None, int | None]:
         train = self.recipe.train
@@ -127,7 +127,7 @@ class _Planner:
         evaluate, part = self.recipe.evaluate, self.resolved.parts.evaluation_prompts
         if part is None:
             return 0
-        count = _count(part, self.resolved)
+        count, _ = _count(part, self.resolved)
         if evaluate.max_prompts is not None:
             count = evaluate.max_prompts if count is None else min(count, evaluate.max_prompts)
         if self.steps is None:
@@ -138,8 +138,10 @@ class _Planner:
         evaluate = self.recipe.evaluate
         if evaluate.prompts is None:
             return "no evaluate.prompts"
+        part = self.resolved.parts.evaluation_prompts
+        count, how = _count(part, self.resolved) if part else (0, "")
         when = f"every {evaluate.every} steps" if evaluate.every else "before and after"
-        return f"drawn and scored {when}"
+        return f"drawn and scored {when}" if count is not None else how
 
     def _model_figures(self, policy: CausalLMSettings) -> Iterator[Figure]:
         train, facts = self.recipe.train, model_facts(policy.model, self.resolved.folder)
@@ -180,14 +182,19 @@ class _Planner:
         return Figure("disk", total, "bytes", how if total is not None else _unknown_because(facts, "groups"))
 
 
-def _count(part: Part, resolved: ResolvedRecipe) -> int | None:
+def _count(part: Part, resolved: ResolvedRecipe) -> tuple[int | None, str]:
+    """The number of prompts and how it is known, or why it is not."""
     context = Context(name=part.label, folder=resolved.folder, seed=resolved.recipe.seed)
     source: PromptSource = part.make(context)
     with part.registered.blamed_for("count()"):
         try:
-            return source.count()
+            count = source.count()
+        except DataError as fault:
+            return None, str(fault)
         finally:
             source.close()
+    name = part.registered.name
+    return count, f"counted by '{name}'" if count is not None else f"'{name}' cannot tell before it loads them"
 
 
 def _sum(*terms: int | None) -> int | None:

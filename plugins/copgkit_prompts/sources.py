@@ -69,10 +69,11 @@ class JsonLines(_Rows):
 
     def count(self) -> int | None:
         """The number of lines that are not blank, up to the limit. None if the file cannot be read."""
+        path = _existing(self.context.path(self.options.path), self.context.name)
         try:
-            with _open(self.context.path(self.options.path)) as file:
+            with _open(path) as file:
                 return self._limited(sum(not line.isspace() for line in file))
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             return None
 
     def _rows(self) -> Iterator[tuple[str, Any]]:
@@ -100,7 +101,7 @@ class Parquet(_Rows):
 
         try:
             return self._limited(sum(parquet.read_metadata(file).num_rows for file in self._files()))
-        except (OSError, ArrowException, DataError):
+        except (OSError, ArrowException):
             return None
 
     def _rows(self) -> Iterator[tuple[str, Any]]:
