@@ -27,6 +27,7 @@ from copgkit.theory.finding import EXACT, Finding
 from copgkit.types import Completion, Group, Prompt, ScoredGroup
 
 TOKENS, LENGTH, BETA = 6, 4, 0.5
+LONGEST_PROMPT = 3
 PROMPT = Prompt("0")
 
 
@@ -43,7 +44,7 @@ class World:
         """A transformer of two layers with random weights as policy and reference, and rewards uniform on [0, 1]."""
         config = GPT2Config(
             vocab_size=TOKENS,
-            n_positions=LENGTH + 1,
+            n_positions=LONGEST_PROMPT + LENGTH,
             n_embd=64,
             n_layer=2,
             n_head=4,
@@ -56,7 +57,9 @@ class World:
             torch.manual_seed(seed)
             module = GPT2LMHeadModel(config)
         # No sequence stops early: the stop id is none of the tokens.
-        policy = CausalLMPolicy(module, IntegerCodec((TOKENS,)), max_prompt_tokens=1, max_completion_tokens=LENGTH)
+        policy = CausalLMPolicy(
+            module, IntegerCodec((TOKENS,)), max_prompt_tokens=LONGEST_PROMPT, max_completion_tokens=LENGTH
+        )
         sequences = itertools.product(range(TOKENS), repeat=LENGTH)
         completions = [Completion(PROMPT, " ".join(map(str, ids)), ids, finished=False) for ids in sequences]
         generator = torch.Generator().manual_seed(seed)

@@ -41,15 +41,16 @@ SIZES = {
     "measured": 400,
 }
 WRITTEN = 14_000  # further posts, for the preferences among summaries that the world writes
+# Invented details lead, as they do in summaries that people wrote (XSum: Maynez et al., arXiv:2005.00661).
 STAGE_2_MIX = {
-    "faithful": 0.30,
-    "wrong-outcome": 0.18,
-    "wrong-place": 0.15,
-    "invented-detail": 0.15,
-    "wrong-problem": 0.07,
-    "incomplete": 0.06,
-    "long-winded": 0.06,
-    "wrong-person": 0.03,
+    "invented-detail": 0.62,
+    "faithful": 0.20,
+    "wrong-outcome": 0.04,
+    "wrong-place": 0.04,
+    "long-winded": 0.03,
+    "incomplete": 0.03,
+    "wrong-problem": 0.02,
+    "wrong-person": 0.02,
 }
 REWARD_RATE = 1e-3
 RANKS = {"faithful": 2, "incomplete": 1, "long-winded": 1}  # the reward model's preferences; any other kind is 0

@@ -125,8 +125,9 @@ def preference_loss(model: LlamaForSequenceClassification, batch: Batch) -> tupl
     along_BK = (member_BKT * scores_BT[:, None]).sum(-1) / 4
     better = batch.ranks[:, :, None] > batch.ranks[:, None, :]
     final, along = ((scores[:, :, None] - scores[:, None, :])[better] for scores in (final_BK, along_BK))
-    # a little pull to zero fixes the origin, which preferences leave open
-    loss = -functional.logsigmoid(final).mean() - functional.logsigmoid(along).mean() + 5e-3 * final_BK.square().mean()
+    # Preferences leave the origin of every post's scores open; a pull to zero makes scores of different posts compare.
+    origin = 5e-3 * final_BK.square().mean() + 5e-2 * final_BK.mean(-1).square().mean()
+    loss = origin - functional.logsigmoid(final).mean() - functional.logsigmoid(along).mean()
     return loss, (final > 0).float().mean().item()
 
 

@@ -163,7 +163,7 @@ def _draft_post(random: Random) -> Post:
     problems = text.PROBLEM_SENTENCES_AFTER_INTRODUCTION if introduced else text.PROBLEM_SENTENCES
     before = [random.choice(text.INTRODUCTIONS).format(**story)] if introduced else []
     after: list[str] = []
-    for sentences, share in ((text.DIGRESSIONS, 0.4), (text.PLACE_DIGRESSIONS, 0.25)):
+    for sentences, share in ((text.DIGRESSIONS, 0.25), (text.PLACE_DIGRESSIONS, 0.25)):
         if random.random() < share:
             part = before if random.random() < 0.5 else after
             part.insert(random.randint(0, len(part)), random.choice(sentences).format(**aside))
