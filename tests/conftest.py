@@ -1,19 +1,16 @@
 """Tiny models with random weights, made on the spot: the tests need no network and no checkpoint."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+# Whatever asks a hub must fail at once instead of reaching out. Hub libraries read this when they are imported, which
+# may be while tests are collected, before any fixture runs.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 WORDS = ("the cat dog sat ran on under mat hill and then it was happy sad ? . : a b c").split()  # noqa: SIM905
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _offline():
-    """Whatever asks a hub must fail at once instead of reaching out."""
-    import os
-
-    os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def tiny_tokenizer():
