@@ -7,6 +7,7 @@ libraries (torch, transformers, datasets) inside methods only: `copgkit check` r
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from copgkit.errors import PluginError
+from copgkit.errors import DataError, PluginError
 from copgkit.progress import Progress
 from copgkit.types import (
     Completion,
@@ -27,6 +28,8 @@ from copgkit.types import (
     Score,
     ScoredGroup,
 )
+
+_CHECKPOINT_FILES = {".safetensors", ".json", ".txt", ".model", ".jinja"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,20 @@ class Context:
         beside = self.path(given)
         return str(beside) if beside.exists() else given
 
+    def digest(self, given: str) -> str | None:
+        """The content of a model folder as a hash, for fingerprints: weights, configuration and tokenizer, by name.
+        None where there is no such folder beside the recipe."""
+        folder = self.path(given)
+        if not folder.is_dir():
+            return None
+        digest = hashlib.sha256()
+        for file in sorted(folder.iterdir()):
+            if file.suffix in _CHECKPOINT_FILES:
+                digest.update(f"{file.name}\n".encode())
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
+
 
 class Component:
     """Common part of the four kinds. Override `setup` rather than `__init__`."""
@@ -77,6 +94,20 @@ class Component:
 
     def close(self) -> None:
         """Releases what the component holds (models, processes). It may be called more than once."""
+
+    def text_of(self, prompt: Prompt, where: str | None = None) -> str:
+        """The text that `where` names: None for the prompt itself, 'answer', or a fact such as 'facts.post'.
+
+        Raises DataError naming the prompt if it has no such text."""
+        if where is None:
+            return prompt.text
+        value = prompt.answer if where == "answer" else prompt.facts.get(where.removeprefix("facts."))
+        if not isinstance(value, str):
+            raise DataError(
+                f"{prompt.place}: {self.kind} '{self.context.name}' asks for the text '{where}', which this prompt does"
+                f" not have. Its facts: {', '.join(prompt.facts) or 'none'}."
+            )
+        return value
 
 
 class PromptSource(Component):

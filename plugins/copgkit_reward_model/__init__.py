@@ -5,14 +5,13 @@ The model is loaded at the first score, works without gradient and dropout, and 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from copgkit import Completion, DataError, ModelError, RewardSource, Score, hookimpl
+from copgkit import Completion, ModelError, RewardSource, Score, hookimpl
 
 
 class RewardModel(RewardSource):
@@ -66,14 +65,11 @@ class RewardModel(RewardSource):
 
     def fingerprint(self) -> str:
         """Changes with the options and with the checkpoint's content (a folder) or commit (a hub model)."""
-        folder = Path(self.context.model(self.options.model))
-        if folder.is_dir():
-            digest = hashlib.sha256()
-            for file in [*sorted(folder.glob("*.safetensors")), folder / "config.json"]:
-                digest.update(file.read_bytes())
-            return f"{super().fingerprint()}:{digest.hexdigest()}"
-        self._load()
-        return f"{super().fingerprint()}:{self._model.config._commit_hash}"
+        content = self.context.digest(self.options.model)
+        if content is None:
+            self._load()
+            content = self._model.config._commit_hash
+        return f"{super().fingerprint()}:{content}"
 
     def close(self) -> None:
         """Releases the model."""
@@ -116,7 +112,8 @@ class RewardModel(RewardSource):
 
     def _encode(self, completion: Completion) -> tuple[dict[str, list[int]], bool]:
         """Token ids (and types, for a pair) and whether the prompt had to be shortened; the completion never is."""
-        context, limit = self._context_text(completion), self.options.max_tokens
+        context = self.text_of(completion.prompt, self.options.prompt_from)
+        limit = self.options.max_tokens
         if self.options.input == "pair":
             full = self._tokenizer(context, completion.text)
             if len(full["input_ids"]) <= limit:
@@ -150,18 +147,6 @@ class RewardModel(RewardSource):
         turns.append({"role": "assistant", "content": completion.text})
         text = self._tokenizer.apply_chat_template(turns, tokenize=False)
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])  # the template wrote its own
-
-    def _context_text(self, completion: Completion) -> str:
-        prompt, wanted = completion.prompt, self.options.prompt_from
-        if wanted is None:
-            return prompt.text
-        value = prompt.answer if wanted == "answer" else prompt.facts.get(wanted.removeprefix("facts."))
-        if not isinstance(value, str):
-            raise DataError(
-                f"{prompt.place}: reward source '{self.context.name}' asks for the text '{wanted}', which this prompt"
-                f" does not have. Its facts: {', '.join(prompt.facts) or 'none'}."
-            )
-        return value
 
     def _values(self, inputs: Sequence[dict[str, list[int]]]) -> list[float]:
         import torch
