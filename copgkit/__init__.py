@@ -36,6 +36,7 @@ from copgkit.types import (
     Score,
     ScoredGroup,
 )
+from copgkit.workers import bounded_map
 
 if TYPE_CHECKING:
     from copgkit.recipe import Recipe, load_recipe
@@ -92,6 +93,7 @@ __all__ = [
     "Score",
     "ScoredGroup",
     "TrainingError",
+    "bounded_map",
     "hookimpl",
     "load_recipe",
     "run",
