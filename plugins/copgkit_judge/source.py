@@ -89,7 +89,7 @@ class JudgeModel(RewardSource):
         deadline: float = Field(
             1800.0, gt=0, description="Seconds for one call with up to 128 groups; what is late has failed."
         )
-        retries: int = Field(5, ge=0, description="How often to ask again after 429, 5xx, or no answer.")
+        retries: int = Field(5, ge=0, le=100, description="How often to ask again after 429, 5xx, or no answer.")
         backoff: float = Field(1.0, ge=0, description="Seconds before the first of these, doubled each time.")
         longest_wait: float = Field(60.0, ge=0, description="Bound of these seconds, and of what Retry-After asks for.")
         max_kilobytes: int = Field(1024, ge=1, description="Larger answers are not read.")
