@@ -7,6 +7,7 @@ import pytest
 
 import copgkit
 from copgkit.cli import main
+from copgkit.testing import rules_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,7 +34,7 @@ def test_the_scored_groups_recipe_trains_on_the_row_it_shows(tmp_path, tiny_poli
 
 
 def test_both_rewards_that_it_shows_score(tmp_path, tiny_policy_folder):
-    function, plugin = _blocks("python")
+    function, plugin, _ = _blocks("python")
     (tmp_path / "reward.py").write_text(function)
     (tmp_path / "brevity.py").write_text(plugin)
     (tmp_path / "posts.jsonl").write_text('{"prompt": "the cat", "answer": "sat on the mat"}\n')
@@ -45,6 +46,16 @@ def test_both_rewards_that_it_shows_score(tmp_path, tiny_policy_folder):
     )
     result = copgkit.run(tmp_path / "r.yaml", output=tmp_path / "out")
     assert any("reward/brevity/raw-mean" in row and "reward/python/raw-mean" in row for row in result.rows)
+
+
+def test_the_contract_that_it_shows_is_kept_by_the_plugin_that_it_shows():
+    _, plugin, contract = _blocks("python")
+    names = {"__name__": "brevity"}
+    exec(plugin + contract, names)
+    case = names["TestBrevity"]()
+    for rule in rules_of(type(case)):
+        if "process" not in rule and "imports" not in rule:  # the class is in no file that another process could read
+            getattr(case, rule)()
 
 
 @pytest.mark.parametrize("command", re.findall(r"`copgkit (\w+)", README))

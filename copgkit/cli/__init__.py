@@ -31,8 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, check, plugins, describe, schema, verify):
+for command in (run, check, describe, schema, verify):
     app.command()(command)
+app.add_typer(plugins, name="plugins")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,11 +1,14 @@
-"""copgkit plugins: what recipes can use, and who brought it."""
+"""copgkit plugins: what recipes can use, and who brought it; `plugins check` tries one against its contract."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import typer
+
 from copgkit.cli.arguments import AsJson
+from copgkit.cli.check_plugin import check_plugin
 from copgkit.cli.terminal import bold, columns, print_json
 
 if TYPE_CHECKING:
@@ -14,9 +17,15 @@ if TYPE_CHECKING:
 HEAD = ("KIND", "NAME", "PLUGIN", "DISTRIBUTION", "WHAT IT IS")
 HEAD_OF_FAILURES = ("PLUGIN", "DISTRIBUTION", "REASON")
 
+plugins = typer.Typer(add_completion=False, rich_markup_mode=None)
+plugins.command("check")(check_plugin)
 
-def plugins(as_json: AsJson = False) -> None:
-    """List components by kind and name, and plugins that could not be loaded."""
+
+@plugins.callback(invoke_without_command=True)
+def list_plugins(context: typer.Context, as_json: AsJson = False) -> None:
+    """List components by kind and name, and plugins that could not be loaded; or check one (plugins check NAME)."""
+    if context.invoked_subcommand is not None:
+        return
     from copgkit.registry import Registry
 
     registry = Registry.load()

@@ -1,6 +1,7 @@
 """Recipes: strict YAML in, a typed and checked `ResolvedRecipe` out, and the plan of what it will do. No torch."""
 
 from copgkit.recipe.json_schema import json_schema
+from copgkit.recipe.options import options_from_text
 from copgkit.recipe.plan import Figure, Plan, make_plan
 from copgkit.recipe.resolve import Part, Parts, ResolvedRecipe, load_recipe
 from copgkit.recipe.schema import Recipe
@@ -16,5 +17,6 @@ __all__ = [
     "json_schema",
     "load_recipe",
     "make_plan",
+    "options_from_text",
     "to_yaml",
 ]

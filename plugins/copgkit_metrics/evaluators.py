@@ -17,6 +17,8 @@ class RewardSummary(Evaluator):
     def evaluate(self, evaluation: Evaluation) -> Mapping[str, Estimate]:
         """Samples without a reward (a source failed) are left out of its mean, and their share is given."""
         samples = evaluation.samples
+        if not samples:
+            return {}
         rewards = [sample.reward for sample in samples if sample.reward is not None]
         figures = {} if not rewards else {"reward/mean": mean(rewards)}
         if len(rewards) < len(samples):
@@ -38,7 +40,8 @@ class KL(Evaluator):
 
     def evaluate(self, evaluation: Evaluation) -> Mapping[str, Estimate]:
         """One figure, `kl/mean`."""
-        return {"kl/mean": mean([sample.log_ratio for sample in evaluation.samples])}
+        ratios = [sample.log_ratio for sample in evaluation.samples]
+        return {"kl/mean": mean(ratios)} if ratios else {}
 
 
 class WinRate(Evaluator):

@@ -1,0 +1,97 @@
+"""Every first-party component keeps the contract of its kind, with options as a recipe would give them."""
+
+import json
+
+import pytest
+
+from copgkit import Completion, Prompt
+from copgkit.registry import Registry
+from copgkit.testing import (
+    EvaluatorContract,
+    PromptSourceContract,
+    RewardSourceContract,
+    SamplerContract,
+    check,
+    some_completions,
+)
+
+CONTRACTS = {
+    "prompt source": PromptSourceContract,
+    "sampler": SamplerContract,
+    "reward source": RewardSourceContract,
+    "evaluator": EvaluatorContract,
+}
+POSTS = [{"prompt": "the cat", "facts": {"n": 1}}, {"prompt": "the dog", "chosen": "ran", "rejected": "sat"}]
+REWARD = (
+    "def score(completion, answer):\n    return None if completion == 'nothing' else len(completion) - len(answer)\n"
+)
+METRIC = """\
+import datasets
+import evaluate
+
+class Share(evaluate.Metric):
+    def _info(self):
+        kind = datasets.Value("string")
+        features = datasets.Features({"predictions": kind, "references": kind})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+    def _compute(self, predictions, references):
+        return {"share": sum(a == b for a, b in zip(predictions, references)) / len(predictions)}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_reward_folder):
+    """A recipe's folder with data, a reward function, a metric and a model."""
+    import datasets
+
+    (tmp_path / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in POSTS))
+    (tmp_path / "set").mkdir()
+    datasets.Dataset.from_list([{"prompt": "a", "answer": "x"}]).to_parquet(str(tmp_path / "set/train.parquet"))
+    (tmp_path / "reward.py").write_text(REWARD)
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/metrics.py").write_text(METRIC)
+    (tmp_path / "reward-model").symlink_to(tiny_reward_folder)
+    return tmp_path
+
+
+def _completion(text, **changes):
+    return Completion(Prompt("p", answer="known"), text, **changes)
+
+
+CASES = {
+    "prompt source/jsonl": {"options": {"path": "posts.jsonl", "limit": 2}},
+    "prompt source/parquet": {"options": {"path": "set/*.parquet"}},
+    "prompt source/hub": {"options": {"dataset": "set"}},
+    "sampler/recorded": {},
+    "sampler/reference": {"options": {"completions_per_prompt": 3, "temperature": 0.7}},
+    "sampler/policy": {"options": {"every": 2}},
+    "reward source/python": {
+        "options": {"file": "reward.py"},
+        "other_options": {"file": "reward.py", "function": "score", "arguments": {}, "batch": True},
+        "abstains_on": [_completion("nothing")],
+        "fails_on": [Completion(Prompt("p"), "there is no answer to this one")],
+    },
+    "reward source/recorded": {
+        "options": {"column": "judge"},
+        "other_options": {"column": "other"},
+        "fails_on": [_completion("unscored")],
+    },
+    "reward source/reward-model": {
+        "options": {"model": "reward-model", "batch_size": 4},
+        "other_options": {"model": "reward-model", "input": "pair"},
+        "completions": [one for one in some_completions() if not one.prompt.is_conversation],
+    },
+    "evaluator/reward-summary": {},
+    "evaluator/kl": {},
+    "evaluator/win-rate": {},
+    "evaluator/rouge": {"options": {"types": ["rouge1"]}},
+    "evaluator/metric": {"options": {"metric": "metrics"}},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_first_party_component_keeps_its_contract(case, folder):
+    kind, name = case.split("/")
+    item = Registry.load().get(kind, name)
+    members = {"component": item.cls, "name": name, "folder": folder, "seconds": 120, **CASES[case]}
+    assert [str(finding) for finding in check(type("Case", (CONTRACTS[kind],), members))] == []
