@@ -13,6 +13,9 @@ from pydantic import BaseModel
 from copgkit.components import Component, Evaluator, PromptSource, RewardSource, Sampler
 from copgkit.errors import CopgkitError, PluginError
 
+NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
+"""What a component may be called: kebab-case."""
+
 Hook = tuple[type[Component], tuple[str, ...]]
 HOOKS: dict[str, Hook] = {
     "register_prompt_sources": (PromptSource, ("load",)),
@@ -74,7 +77,7 @@ class Collector:
 
     def __call__(self, name: str, cls: type[Component]) -> None:
         base, methods = self.hook
-        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        if not isinstance(name, str) or not re.fullmatch(NAME, name):
             raise Refused(f"{name!r} is not a name for a {base.kind}: use kebab-case, for instance 'reward-model'")
         if any(item.name == name and item.kind == base.kind for item in self.found):
             raise Refused(f"it registers {base.kind} '{name}' twice")

@@ -17,6 +17,7 @@ import typer
 
 from copgkit.cli.check import check
 from copgkit.cli.describe import describe
+from copgkit.cli.new import new
 from copgkit.cli.plugins import plugins
 from copgkit.cli.run import run
 from copgkit.cli.schema import schema
@@ -34,6 +35,7 @@ app = typer.Typer(
 for command in (run, check, describe, schema, verify):
     app.command()(command)
 app.add_typer(plugins, name="plugins")
+app.add_typer(new, name="new")
 
 
 def _show_version(wanted: bool) -> None:
