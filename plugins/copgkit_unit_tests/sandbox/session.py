@@ -1,0 +1,226 @@
+"""One execution: a locked-down child, spoken to in plain data, and ended when it exceeds a limit.
+
+    with pool.open("candidate") as session:
+        session.send({"do": "load", "source": source})
+        session.receive()                                   # {"loaded": True} or {"raised": ...}
+        session.send({"do": "call", "name": "add", "args": [1, 2], "kwargs": {}})
+        session.receive()                                   # {"value": 3, "args": [1, 2], "kwargs": {}}
+
+What can be asked is in `inside/candidate.py` and `inside/examiner.py`. A session belongs to one thread. Its wall clock
+runs only while somebody waits in `send` or `receive`, so that tests are not charged for the candidate they wait for.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from types import TracebackType
+from typing import NoReturn, Self
+
+from .inside.decoding import decode
+from .inside.encoding import encode
+from .inside.framing import REQUEST_BOUNDS
+from .inside.plain import COUNT, Bounds, Plain, WireError
+from .inside.zygote import EXIT_MEMORY
+from .limits import GoneKind, Limits, SandboxGone
+from .watch import Watched
+from .zygotes import Ending, Slot, ZygoteLost
+
+_TICK_SECONDS = 0.05
+_READY_SECONDS = 20.0
+_LEAVING_SECONDS = 0.25  # from closing its pipe to being gone, for a process that exits
+_SPAN = 1 << 16
+
+
+class Session:
+    """The supervisor's end of one execution. Use it as a context manager, or `close` it."""
+
+    def __init__(self, slot: Slot, limits: Limits) -> None:
+        """Fork the child. Raises SandboxGone("infrastructure") if there is none to be had."""
+        self.ending: Ending | None = None
+        self._slot = slot
+        self._limits = limits
+        self._bounds = Bounds(message_bytes=limits.output_kb << 10)
+        self._gone: SandboxGone | None = None
+        self._runs_program = False
+        self._buffer = bytearray()
+        self._wall_left = _READY_SECONDS
+        their_requests, self._requests = os.pipe()
+        self._replies, their_replies = os.pipe()
+        try:
+            self._zygote, self._child = slot.spawn(their_requests, their_replies)
+        except ZygoteLost as error:
+            os.close(self._requests)
+            os.close(self._replies)
+            slot.release()
+            raise SandboxGone("infrastructure", f"no child could be forked: {error}") from error
+        finally:
+            os.close(their_requests)
+            os.close(their_replies)
+        os.set_blocking(self._requests, False)
+        os.set_blocking(self._replies, False)
+        self._watched = Watched(self._child.pidfd)
+        self._await_ready()
+
+    def send(self, message: Plain) -> None:
+        """Give the child something to do. Raises SandboxGone; WireError (a ValueError) if the message is too large."""
+        content = encode(message, REQUEST_BOUNDS)
+        self._check_present()
+        self._runs_program = isinstance(message, dict) and message.get("do") == "program"
+        view = memoryview(COUNT.pack(len(content)) + content)
+        while view:
+            try:
+                view = view[os.write(self._requests, view) :]
+            except BlockingIOError:
+                self._wait(self._requests, select.POLLOUT)
+            except BrokenPipeError:
+                self._left()
+
+    def receive(self) -> Plain:
+        """The child's next message, waited for within the limits. Raises SandboxGone.
+
+        After {"do": "program"}: {"stdout": str, "status": int}, once the program has ended.
+        """
+        self._check_present()
+        if self._runs_program:
+            return self._receive_output()
+        (length,) = COUNT.unpack(self._read(COUNT.size))
+        if length > self._bounds.message_bytes:
+            self._end("output", f"a reply of {length} bytes; {self._bounds.message_bytes} are allowed")
+        try:
+            return decode(self._read(length), self._bounds)
+        except WireError as error:
+            self._end("protocol", str(error))
+
+    def close(self) -> None:
+        """End the child, whatever it does, and everything it started. May be called twice."""
+        if self.ending is not None:
+            return
+        self._watched.kill()
+        try:
+            self.ending = self._zygote.end(self._child)
+        except ZygoteLost:
+            self._slot.discard(self._zygote)
+            self.ending = Ending(-9, self._watched.cpu_seconds(), 0.0)
+        self._slot.release()
+        for descriptor in (self._requests, self._replies, self._child.pidfd):
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _await_ready(self) -> None:
+        """Nothing hostile runs before the child has said that its layers are up."""
+        try:
+            if self.receive() != {"ready": True}:
+                self._end("infrastructure", "the child did not say that it is ready")
+        except SandboxGone as gone:
+            self._gone = SandboxGone("infrastructure", f"the child could not be locked down ({gone.detail})")
+            raise self._gone from gone
+        self._wall_left = self._limits.wall_seconds
+
+    def _check_present(self) -> None:
+        if self._gone is not None:
+            raise self._gone
+        if self.ending is not None:
+            raise ValueError("the session is closed")
+
+    def _read(self, length: int) -> bytes:
+        while len(self._buffer) < length:
+            if not self._read_some():
+                self._left()
+        taken = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return taken
+
+    def _read_some(self) -> bool:
+        """Add to the buffer what comes next. False when nothing will come any more."""
+        while True:
+            try:
+                part = os.read(self._replies, _SPAN)
+            except BlockingIOError:
+                if self._wait(self._replies, select.POLLIN):
+                    continue
+                return False
+            self._buffer += part
+            return bool(part)
+
+    def _receive_output(self) -> Plain:
+        while self._read_some():
+            if len(self._buffer) > self._bounds.message_bytes:
+                self._end("output", f"more than {self._bounds.message_bytes} bytes of standard output")
+        self._wait_for_exit()
+        self.close()
+        ending = self.ending
+        assert ending is not None
+        if ending.status < 0:
+            self._end(*_blame(ending, self._limits))
+        return {"stdout": self._buffer.decode(errors="replace"), "status": ending.status}
+
+    def _wait(self, descriptor: int, event: int) -> bool:
+        """Wait until a descriptor is ready. False if the child has exited instead; raises SandboxGone at a limit."""
+        poll = select.poll()
+        poll.register(descriptor, event)
+        if self._child.pidfd is not None:
+            poll.register(self._child.pidfd, select.POLLIN)
+        while True:
+            started = time.monotonic()
+            ready = poll.poll(1000 * max(0.0, min(_TICK_SECONDS, self._wall_left)))
+            self._wall_left -= time.monotonic() - started
+            if ready:
+                return any(found == descriptor for found, _ in ready)
+            self._check_limits()
+
+    def _wait_for_exit(self) -> None:
+        """A program that has closed its output still has to end within its limits."""
+        if self._child.pidfd is not None:
+            self._wait(self._child.pidfd, select.POLLIN)
+
+    def _check_limits(self) -> None:
+        used = self._watched.cpu_seconds()
+        if used > self._limits.cpu_seconds:
+            self._end("timeout", f"more than {self._limits.cpu_seconds:g} s of processor time")
+        if self._watched.threads() > self._limits.threads:
+            self._end("killed", f"more than {self._limits.threads} threads")
+        if self._wall_left <= 0:
+            queued = self._watched.queued_seconds()
+            starved = queued > self._limits.wall_seconds / 2  # sleeping is not queueing
+            detail = f"{self._limits.wall_seconds:g} s passed, {used:.2f} s running, {queued:.2f} s queueing to run"
+            self._end("starved" if starved else "timeout", detail)
+
+    def _left(self) -> NoReturn:
+        """The child hangs up: say why, by the way it ended."""
+        gone_by_itself = self._has_exited()
+        self.close()
+        assert self.ending is not None
+        if not gone_by_itself:
+            self._end("protocol", "it closed its channel")
+        self._end(*_blame(self.ending, self._limits))
+
+    def _has_exited(self) -> bool:
+        if self._child.pidfd is None:
+            return True
+        poll = select.poll()
+        poll.register(self._child.pidfd, select.POLLIN)
+        return bool(poll.poll(1000 * _LEAVING_SECONDS))
+
+    def _end(self, kind: GoneKind, detail: str) -> NoReturn:
+        self.close()
+        self._gone = SandboxGone(kind, detail)
+        raise self._gone
+
+
+def _blame(ending: Ending, limits: Limits) -> tuple[GoneKind, str]:
+    """What an ending that nobody ordered means."""
+    if ending.status == EXIT_MEMORY:
+        return "memory", f"{limits.memory_mb} MB did not suffice"
+    if ending.status >= 0:
+        return "exited", f"with status {ending.status}"
+    if ending.cpu_seconds >= limits.cpu_seconds:
+        return "timeout", f"more than {limits.cpu_seconds:g} s of processor time"
+    return "killed", f"by signal {-ending.status}"

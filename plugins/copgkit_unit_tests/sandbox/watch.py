@@ -1,0 +1,67 @@
+"""Looking at a running child from outside: processor time, time spent waiting for a processor, number of threads.
+
+Reads the child's processor clock and `/proc` by the process id behind its pidfd. Where there is neither (macOS), every
+figure is zero, and the kernel's own limits and the wall clock are all there is.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import time
+from functools import cached_property
+from pathlib import Path
+
+
+class Watched:
+    """A child seen through its pidfd."""
+
+    def __init__(self, pidfd: int | None) -> None:
+        self._pidfd = pidfd
+
+    @cached_property
+    def _pid(self) -> int | None:
+        """The process id as this process sees it."""
+        if self._pidfd is None or sys.platform != "linux":
+            return None
+        found = re.search(r"^Pid:\s*(\d+)$", Path(f"/proc/self/fdinfo/{self._pidfd}").read_text(), re.MULTILINE)
+        return int(found[1]) if found and int(found[1]) > 0 else None
+
+    def kill(self) -> None:
+        """Send SIGKILL, if there is still somebody to get it."""
+        if self._pidfd is not None:
+            try:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                return
+
+    def cpu_seconds(self) -> float:
+        """Processor time of all threads so far."""
+        if self._pid is None:
+            return 0.0
+        try:
+            return time.clock_gettime((~self._pid << 3) | 2)  # the clock of another process: see clock_getcpuclockid(3)
+        except OSError:
+            return 0.0
+
+    def queued_seconds(self) -> float:
+        """Time the main thread was ready to run and had no processor."""
+        try:
+            return int(self._proc("schedstat").split()[1]) / 1e9
+        except (OSError, IndexError):
+            return 0.0
+
+    def threads(self) -> int:
+        """Threads it has now."""
+        found = re.search(r"^Threads:\s*(\d+)$", self._status(), re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    def _status(self) -> str:
+        try:
+            return self._proc("status")
+        except OSError:
+            return ""
+
+    def _proc(self, name: str) -> str:
+        return Path(f"/proc/{self._pid}/{name}").read_text() if self._pid is not None else ""

@@ -1,0 +1,174 @@
+"""The supervisor's handle on one zygote: start it, have children made and ended, restart it when it is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from .inside.control import Control
+from .inside.plain import Plain, WireError
+from .inside.scratch import remove_folder
+from .inside.settings import Settings
+from .interpreter import executable
+from .limits import SandboxUnavailable
+
+_START = "import sys; sys.path.append(sys.argv[1]); import inside.zygote; inside.zygote.main()"
+_START_SECONDS = 60.0
+_ANSWER_SECONDS = 20.0
+
+
+class ZygoteLost(Exception):
+    """The zygote does not answer any more."""
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """A child: its process id as the zygote sees it, and a pidfd (None where the system has none)."""
+
+    pid: int
+    pidfd: int | None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a child ended: exit status (minus the signal's number if by a signal) and what it used."""
+
+    status: int
+    cpu_seconds: float
+    peak_mb: float
+
+
+class Zygote:
+    """One zygote process. Thread-safe: requests go one after the other."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start it. Raises SandboxUnavailable if it cannot put up its layers."""
+        self._lock = threading.Lock()
+        ours, theirs = socket.socketpair()
+        ours.settimeout(_START_SECONDS)
+        with theirs:
+            self._process = _start(theirs.fileno())
+        self._control = Control(ours)
+        try:
+            answer, _ = self._ask(settings.plain())
+        except ZygoteLost as error:
+            said = _last_words(self._process.stderr)
+            self.close()
+            raise SandboxUnavailable(f"sandbox: the zygote does not start ({error}). It said: {said}") from error
+        if "failed" in answer:
+            self.close()
+            raise SandboxUnavailable(f"sandbox: the zygote could not put up its layers: {answer['failed']}.")
+        ours.settimeout(_ANSWER_SECONDS)
+
+    def spawn(self, requests_fd: int, replies_fd: int) -> Spawned:
+        """Fork a child that speaks over these pipe ends. Raises ZygoteLost."""
+        answer, descriptors = self._ask({"do": "spawn"}, [requests_fd, replies_fd])
+        return Spawned(answer["pid"], descriptors[0] if descriptors else None)
+
+    def end(self, child: Spawned) -> Ending:
+        """Kill a child and wait for it. Raises ZygoteLost."""
+        answer, _ = self._ask({"do": "end", "pid": child.pid})
+        return Ending(**answer)
+
+    def close(self) -> None:
+        """Kill the zygote and, by the layers it has, whatever is left of its children."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+        if self._process.stderr:
+            self._process.stderr.close()
+
+    def _ask(self, message: Plain, descriptors: list[int] | None = None) -> tuple[Plain, list[int]]:
+        with self._lock:
+            try:
+                self._control.send(message, descriptors)
+                return self._control.receive()
+            except (OSError, EOFError, WireError) as error:
+                raise ZygoteLost(str(error) or type(error).__name__) from error
+
+
+def _start(control_fd: int) -> subprocess.Popen[bytes]:
+    """A bare interpreter, nothing inherited: no environment, no descriptor but one, no terminal, no site-packages."""
+    folder = str(Path(__file__).parent)
+    return subprocess.Popen(
+        [executable(), "-I", "-S", "-B", "-c", _START, folder, str(control_fd)],
+        env={},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=[control_fd],
+        start_new_session=True,
+    )
+
+
+def _last_words(stderr: IO[bytes] | None) -> str:
+    text = stderr.read(4000).decode(errors="replace").strip() if stderr else ""
+    return text.splitlines()[-1] if text else "nothing"
+
+
+class Slot:
+    """A place where one execution at a time runs best: a zygote that is restarted if lost, and a folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.sessions = 0  # open ones, counted up by the pool and down by themselves
+        self._lock = threading.Lock()
+        self._zygote: Zygote | None = None
+
+    def spawn(self, requests_fd: int, replies_fd: int) -> tuple[Zygote, Spawned]:
+        """A child and the zygote it belongs to. A lost zygote is replaced once; then raises ZygoteLost."""
+        zygote = self.zygote()
+        try:
+            return zygote, zygote.spawn(requests_fd, replies_fd)
+        except ZygoteLost:
+            self.discard(zygote)
+            fresh = self.zygote()
+            return fresh, fresh.spawn(requests_fd, replies_fd)
+
+    def zygote(self) -> Zygote:
+        """The zygote, started if there is none."""
+        with self._lock:
+            if self._zygote is None:
+                _prepare_folder(self.settings)
+                self._zygote = Zygote(self.settings)
+            return self._zygote
+
+    def release(self) -> None:
+        """One session less."""
+        with self._lock:
+            self.sessions -= 1
+
+    def discard(self, zygote: Zygote) -> None:
+        """Close a zygote that is lost, unless somebody did already."""
+        with self._lock:
+            if self._zygote is zygote:
+                self._zygote = None
+        zygote.close()
+
+    def close(self) -> None:
+        """Close the zygote, if there is one, and remove the folder."""
+        with self._lock:
+            if self._zygote is not None:
+                self._zygote.close()
+            self._zygote = None
+        _empty(self.settings.scratch)
+
+
+def _empty(folder: str) -> None:
+    with contextlib.suppress(OSError):
+        remove_folder(folder)
+
+
+def _prepare_folder(settings: Settings) -> None:
+    """An empty folder of the slot's user, that no other user may enter."""
+    _empty(settings.scratch)
+    os.mkdir(settings.scratch, 0o700)
+    if settings.uid is not None:
+        os.chown(settings.scratch, settings.uid, settings.uid)
