@@ -16,6 +16,7 @@ from copgkit.components import (
     RewardSource,
     Sampler,
     SamplerContext,
+    SamplerUse,
     SamplingPlan,
 )
 from copgkit.errors import CopgkitError, DataError, ModelError, PluginError, RecipeError, RewardError, TrainingError
@@ -89,6 +90,7 @@ __all__ = [
     "Sample",
     "Sampler",
     "SamplerContext",
+    "SamplerUse",
     "SamplingPlan",
     "Score",
     "ScoredGroup",

@@ -151,7 +151,7 @@ class _Run:
             lasting = self.sampler.steps_per_round
             groups = self.sampler.draw(lasting and lasting * self.recipe.train.groups_per_step)
             scored = self._score(index, groups)
-            yield self._with_reference(scored)
+            yield self._with_reference(self.sampler.select(scored))
             self.sampler.observe(scored)
             if lasting is None:
                 return

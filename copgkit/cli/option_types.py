@@ -26,6 +26,8 @@ def type_in_words(field: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """What a recipe may write for this field; `schema` holds the definitions that it refers to."""
     if "$ref" in field:
         return type_in_words(schema["$defs"][field["$ref"].rpartition("/")[2]], schema)
+    if "component" in field:
+        return f"{field['component']} {{{', '.join(field['properties'])}}}"
     if "enum" in field or "const" in field:
         return " | ".join(str(choice) for choice in field.get("enum", [field.get("const")]))
     branches = field.get("anyOf") or field.get("oneOf")

@@ -32,6 +32,7 @@ def json_schema(registry: Registry | None = None) -> dict[str, Any]:
     for section, key, definition, kind in ROLES:
         properties = (schema if section == "Recipe" else definitions[section])["properties"]
         properties[key] = _pointing_at(properties[key], definition, _slug(kind))
+    _complete_inner_uses(definitions)
     definitions.pop("Use", None)
     definitions.pop("RewardUse", None)
     return {"$schema": DIALECT, **schema}
@@ -52,6 +53,17 @@ def _with_components(
             then["required"] = ["options"]
         rules.append({"if": {"properties": {"use": {"const": item.name}}, "required": ["use"]}, "then": then})
     return {**use, "properties": properties, **({"allOf": rules} if rules else {})}
+
+
+def _complete_inner_uses(definitions: dict[str, Any]) -> None:
+    """Gives the components that stand in the options of others the names and options of their kind too."""
+    for name, definition in list(definitions.items()):
+        kind = definition.pop("component", None)
+        if kind:
+            known = definitions[_slug(kind)]
+            use = {**definition["properties"]["use"], "anyOf": known["properties"]["use"]["anyOf"]}
+            properties = {**definition["properties"], "use": use}
+            definitions[name] = {**definition, "properties": properties, "allOf": known.get("allOf", [])}
 
 
 def _options_schema(item: Registered[Any], definitions: dict[str, Any]) -> dict[str, Any]:

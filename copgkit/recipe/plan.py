@@ -66,6 +66,8 @@ class _Planner:
         self.prompts, self.how_prompts = _count(resolved.parts.prompts, resolved)
         self.steps, self.groups = self._steps_and_groups()
         self.completions = product(self.groups, self.sampling.completions_per_prompt)
+        self.drawn = _rounded_up(self.groups, self.sampling.drawn_per_group)
+        self.scored = product(self.drawn, self.sampling.completions_per_prompt)
 
     def figures(self) -> Iterator[Figure]:
         yield self._prompts()
@@ -75,7 +77,7 @@ class _Planner:
         evaluated = self._evaluated()
         yield Figure("evaluation", evaluated, "completions", self._how_evaluated())
         for part in self.resolved.parts.rewards:
-            yield Figure(f"scores: {part.label}", _sum(self.completions, evaluated), "completions", _SCORES)
+            yield Figure(f"scores: {part.label}", _sum(self.scored, evaluated), "completions", _SCORES)
         yield Figure("reference", self.completions, "sequences", "its log-probabilities, computed once and kept")
         if isinstance(self.recipe.policy, CausalLMSettings):
             yield from self._model_figures(self.recipe.policy)
@@ -106,6 +108,10 @@ class _Planner:
         return f"{passes} of {train.groups_per_step} groups a step{limit}"
 
     def _how_groups(self) -> str:
+        share = self.sampling.drawn_per_group
+        return self._where_groups_come_from() + (f", {self.drawn} of them drawn for it" if share != 1 else "")
+
+    def _where_groups_come_from(self) -> str:
         if self.steps_per_round is None:
             if self.sampling.groups is not None:
                 return "told by the sampler"
@@ -117,7 +123,7 @@ class _Planner:
         plan = self.sampling
         if plan.generator == "none":
             return Figure("generation", 0, "completions", "the completions come with the data")
-        value = product(self.groups, plan.generations_per_group)
+        value = _rounded_up(self.drawn, plan.generations_per_group)
         limit = getattr(self.recipe.policy, "max_completion_tokens", None)
         tokens = f" of at most {limit} tokens" if limit else ""
         return Figure("generation", value, "completions", f"drawn from the {plan.generator}{tokens}")
@@ -195,6 +201,10 @@ def _count(part: Part, resolved: ResolvedRecipe) -> tuple[int | None, str]:
             source.close()
     name = part.registered.name
     return count, f"counted by '{name}'" if count is not None else f"'{name}' cannot tell before it loads them"
+
+
+def _rounded_up(count: int | None, each: float) -> int | None:
+    return None if count is None else math.ceil(round(count * each, 6))  # 100 * 1.1 is a little more than 110
 
 
 def _sum(*terms: int | None) -> int | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from copgkit.components import Context, Sampler
-from copgkit.errors import PluginError
+from copgkit.components import Context, Sampler, SamplerUse
+from copgkit.errors import PluginError, RecipeError
 from copgkit.plugin_door import Registered
 from copgkit.recipe.checks import ONLY_WITH, SamplerFacts, check_combinations
 from copgkit.recipe.faults import Faults
@@ -24,17 +24,25 @@ U = TypeVar("U", bound=Use)
 
 @dataclass(frozen=True)
 class Part:
-    """A component that the recipe uses. key: where ("rewards[0]"). label: how metrics and messages call it."""
+    """A component that the recipe uses. key: where ("rewards[0]"). label: how metrics and messages call it. inner: the
+    samplers that its options name."""
 
     key: str
     label: str
     registered: Registered[Any]
     options: BaseModel
+    inner: tuple[Part, ...] = ()
 
     def make(self, context: Context) -> Any:
         """The component at work. Raises PluginError naming its owner if it fails in a way of its own."""
         with self.registered.blamed_for("setup()"):
             return self.registered.cls(self.options, context)
+
+    def __iter__(self) -> Iterator[Part]:
+        """The part itself, then those inside it, from the outside in."""
+        yield self
+        for part in self.inner:
+            yield from part
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Parts:
 
     def __iter__(self) -> Iterator[Part]:
         held_out = () if self.evaluation_prompts is None else (self.evaluation_prompts,)
-        return iter((self.prompts, self.sampler, *self.rewards, *held_out, *self.evaluators))
+        return iter((self.prompts, *self.sampler, *self.rewards, *held_out, *self.evaluators))
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ def load_recipe(path: str | Path, set: Overrides = (), registry: Registry | None
     faults.stop_if_any()
     assert recipe is not None
     assert parts is not None
-    check_combinations(recipe, _sampler_facts(parts.sampler), faults)
+    _check(recipe, parts.sampler, faults)
     _require_model(recipe, folder, faults)
     faults.stop_if_any()
     complete = _with_options(recipe, parts)
@@ -119,14 +127,22 @@ def plain(recipe: Recipe) -> dict[str, Any]:
     return data
 
 
+def _check(recipe: Recipe, sampler: Part, faults: Faults) -> None:
+    """Notes what cannot work together; a sampler may refuse its own options or those of a sampler inside it."""
+    try:
+        facts = _sampler_facts(sampler)
+    except RecipeError as fault:
+        faults.add(("sampler", "options"), str(fault))
+    else:
+        check_combinations(recipe, facts, faults)
+
+
 def _sampler_facts(part: Part) -> SamplerFacts:
-    """What the sampler says of itself before it is set up: both attributes may depend on the options."""
+    """What the sampler says of itself before it is set up: its attributes may depend on the options."""
     cls: type[Sampler] = part.registered.cls
-    sampler = object.__new__(cls)
-    sampler.options = part.options
-    name = part.registered.name
     with part.registered.blamed_for("plan()"):
-        return SamplerFacts(name, sampler.on_policy, sampler.steps_per_round, cls.plan(part.options))
+        plan, told = cls.plan(part.options), cls.unmade(part.options)
+        return SamplerFacts(part.registered.name, told.on_policy, told.steps_per_round, plan)
 
 
 def _require_model(recipe: Recipe, folder: Path, faults: Faults) -> None:
@@ -173,18 +189,45 @@ class _Finder:
         use = _at(self.data, path)
         if not isinstance(use, dict) or not isinstance(use.get("use"), str):
             return None  # the schema has said so, or there is none
-        item = self.registry.lookup(kind, use["use"])
-        if item is None:
-            self.faults.add((*path, "use"), self.registry.unknown(kind, use["use"]))
-            self.faults.note(self.registry.failures_note())
-            return None
         options = use.get("options", {})
         if not isinstance(options, dict):
             return None
+        return self.checked(path, kind, use["use"], options, use.get("name"))
+
+    def checked(self, path: KeyPath, kind: str, name: str, options: dict[str, Any], label: Any = None) -> Part | None:
+        item = self.registry.lookup(kind, name)
+        if item is None:
+            self.faults.add((*path, "use"), self.registry.unknown(kind, name))
+            self.faults.note(self.registry.failures_note())
+            return None
         owner = f"'{item.name}' ({item.owner})"
         checked = self.faults.validate(item.cls.Options, options, at=(*path, "options"), owner=owner)
-        label = use.get("name") or item.name
-        return Part(dotted(path), str(label), item, checked) if checked is not None else None
+        if checked is None:
+            return None
+        inner = [self.inside(use, (*path, "options", *place)) for place, use in _uses_in(checked)]
+        return Part(dotted(path), str(label or item.name), item, checked, tuple(part for part in inner if part))
+
+    def inside(self, use: SamplerUse, path: KeyPath) -> Part | None:
+        """The sampler that stands in another's options; the use is told what it means."""
+        part = self.checked(path, "sampler", use.use, use.options)
+        if part is not None:
+            use.tie(part.registered.cls, part.options, part.make)
+        return part
+
+
+def _uses_in(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, SamplerUse]]:
+    """The samplers that checked options name, each with where it stands."""
+    inside: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, SamplerUse):
+        yield path, value
+    elif isinstance(value, BaseModel):
+        inside = [(field.alias or name, getattr(value, name)) for name, field in type(value).model_fields.items()]
+    elif isinstance(value, Mapping):
+        inside = value.items()
+    elif isinstance(value, list | tuple):
+        inside = enumerate(value)
+    for key, item in inside:
+        yield from _uses_in(item, (*path, key))
 
 
 def _at(data: Any, path: KeyPath) -> Any:
