@@ -2,7 +2,7 @@
 
 from copgkit_unit_tests.sandbox import PROFILES, Limits, SandboxGone, at_least, probe
 
-LIMITS = Limits(cpu_seconds=1.0, wall_seconds=4.0, memory_mb=256, threads=16, disk_mb=4, output_kb=64)
+LIMITS = Limits(cpu_seconds=0.5, wall_seconds=1.5, memory_mb=256, threads=16, disk_mb=4, output_kb=64)
 AVAILABLE = [profile for profile in PROFILES if at_least(probe().profile, profile)]
 
 

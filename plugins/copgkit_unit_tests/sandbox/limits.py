@@ -13,7 +13,7 @@ class Limits:
     """Limits of one execution: of one session, all its calls together."""
 
     cpu_seconds: float = 2.0  # processor time of all its threads
-    wall_seconds: float = 8.0  # time the supervisor waits for it; looser, so that a busy machine makes no wrong answers
+    wall_seconds: float = 6.0  # time the supervisor waits for it; looser, and less the time it queued for a processor
     memory_mb: int = 512  # address space, the interpreter's own included (about 40)
     threads: int = 64
     disk_mb: int = 16

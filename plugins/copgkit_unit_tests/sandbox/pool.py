@@ -12,15 +12,16 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
 from .gate import Gate
 from .inside.settings import Settings
-from .interpreter import readable_folders
+from .interpreter import FIRST_UID, library_for_everyone, readable_folders, standard_library
 from .limits import Limits, SandboxGone
+from .probe import probe
 from .profiles import LAYERS, Profile
 from .session import Session
 from .zygotes import Slot
@@ -29,24 +30,33 @@ Role = Literal["candidate", "tests"]
 ROLES: tuple[Role, ...] = ("candidate", "tests")
 Result = TypeVar("Result")
 
-_FIRST_UID = 1_879_048_192  # 0x70000000: far above what any user directory hands out
-
 
 class Pool:
     """Owns the zygotes. A context manager; thread-safe."""
 
-    def __init__(self, profile: Profile, limits: Limits, workers: int, extra_paths: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        limits: Limits,
+        workers: int,
+        extra_paths: Sequence[Path] = (),
+        without: Collection[str] = (),
+    ) -> None:
         """Start nothing yet. Raises SandboxUnavailable if a layer of the profile cannot be had here.
 
         extra_paths: library folders that code may import from, besides the standard library.
+        without: layers to leave out, for testing that the others hold alone.
         """
+        probe().demand(profile)
         self.profile: Profile = profile
         self.limits = limits
         self._extra_paths = tuple(str(path.resolve()) for path in extra_paths)
+        self._layers = tuple(layer for layer in LAYERS[profile] if layer not in without)
         self._gate = Gate()
         self._lock = threading.Lock()
         self._folder = tempfile.mkdtemp(prefix="copgkit-sandbox-")
         os.chmod(self._folder, 0o711)
+        self._library = library_for_everyone(self._folder) if self._changes_user_alone() else standard_library()
         self._slots = {role: [Slot(self._settings(role, number)) for number in range(workers)] for role in ROLES}
 
     def open(self, role: Role) -> Session:
@@ -91,11 +101,13 @@ class Pool:
     def _settings(self, role: Role, number: int) -> Settings:
         return Settings(
             role=role,
-            layers=LAYERS[self.profile],
+            layers=self._layers,
             scratch=os.path.join(self._folder, f"{role}-{number}"),
-            readable=(*readable_folders(), *self._extra_paths),
-            libraries=self._extra_paths,
-            uid=self._uid(role, number),
+            readable=readable_folders(self._library, self._extra_paths),
+            library=self._library,
+            library_home=standard_library(),
+            extra_paths=self._extra_paths,
+            uid=FIRST_UID + 2 * number + ROLES.index(role) if self._changes_user() else None,
             cpu_seconds=self.limits.cpu_seconds,
             memory_mb=self.limits.memory_mb,
             threads=self.limits.threads,
@@ -104,8 +116,10 @@ class Pool:
             output_kb=self.limits.output_kb,
         )
 
-    def _uid(self, role: Role, number: int) -> int | None:
-        """A user of the slot's own, where there is the right to choose one."""
-        if os.geteuid() != 0 or self.profile == "weak":
-            return None
-        return _FIRST_UID + 2 * number + ROLES.index(role)
+    def _changes_user(self) -> bool:
+        """Whether there is the right to give each slot a user of its own."""
+        return os.geteuid() == 0 and "privileges" in self._layers
+
+    def _changes_user_alone(self) -> bool:
+        """Whether that user sees the host's own files, where the interpreter may be out of reach."""
+        return self._changes_user() and "mount" not in self._layers

@@ -10,8 +10,8 @@ PROFILES: tuple[Profile, ...] = ("weak", "container", "full")  # from the weakes
 
 LAYERS: dict[Profile, tuple[str, ...]] = {
     "weak": ("limits",),
-    "container": ("limits", "landlock", "filter"),
-    "full": ("limits", "landlock", "filter", "user", "mount", "pid", "net", "ipc"),
+    "container": ("limits", "privileges", "landlock", "landlock-truncation", "filter"),
+    "full": ("limits", "privileges", "landlock", "filter", "user", "mount", "pid", "net", "ipc"),
 }
 
 

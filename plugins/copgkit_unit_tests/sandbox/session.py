@@ -7,7 +7,9 @@
         session.receive()                                   # {"value": 3, "args": [1, 2], "kwargs": {}}
 
 What can be asked is in `inside/candidate.py` and `inside/examiner.py`. A session belongs to one thread. Its wall clock
-runs only while somebody waits in `send` or `receive`, so that tests are not charged for the candidate they wait for.
+runs only while somebody waits in `send` or `receive`, so that tests are not charged for the candidate they wait for,
+and time spent queueing for a processor is not charged, so that a busy machine makes no wrong answers: who sleeps is at
+the limit when the wall clock is, who computes when his processor time is, and who gets no processor at all has starved.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from .zygotes import Ending, Slot, ZygoteLost
 _TICK_SECONDS = 0.05
 _READY_SECONDS = 20.0
 _LEAVING_SECONDS = 0.25  # from closing its pipe to being gone, for a process that exits
+_STARVED_AFTER = 5  # times the wall limit, on a machine too busy to let it run
 _SPAN = 1 << 16
 
 
@@ -170,7 +173,7 @@ class Session:
             poll.register(self._child.pidfd, select.POLLIN)
         while True:
             started = time.monotonic()
-            ready = poll.poll(1000 * max(0.0, min(_TICK_SECONDS, self._wall_left)))
+            ready = poll.poll(1000 * _TICK_SECONDS)
             self._wall_left -= time.monotonic() - started
             if ready:
                 return any(found == descriptor for found, _ in ready)
@@ -187,11 +190,15 @@ class Session:
             self._end("timeout", f"more than {self._limits.cpu_seconds:g} s of processor time")
         if self._watched.threads() > self._limits.threads:
             self._end("killed", f"more than {self._limits.threads} threads")
-        if self._wall_left <= 0:
-            queued = self._watched.queued_seconds()
-            starved = queued > self._limits.wall_seconds / 2  # sleeping is not queueing
-            detail = f"{self._limits.wall_seconds:g} s passed, {used:.2f} s running, {queued:.2f} s queueing to run"
-            self._end("starved" if starved else "timeout", detail)
+        if self._wall_left > 0:
+            return
+        queued = self._watched.queued_seconds()
+        passed = self._limits.wall_seconds - self._wall_left
+        detail = f"{passed:.2f} s passed, {used:.2f} s of it running and {queued:.2f} s queueing to run"
+        if passed - queued > self._limits.wall_seconds:
+            self._end("timeout", detail)
+        if passed > _STARVED_AFTER * self._limits.wall_seconds:
+            self._end("starved", detail)
 
     def _left(self) -> NoReturn:
         """The child hangs up: say why, by the way it ended."""

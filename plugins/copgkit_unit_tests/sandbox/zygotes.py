@@ -8,17 +8,15 @@ import socket
 import subprocess
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from .inside.control import Control
 from .inside.plain import Plain, WireError
 from .inside.scratch import remove_folder
 from .inside.settings import Settings
-from .interpreter import executable
+from .interpreter import bare_interpreter
 from .limits import SandboxUnavailable
 
-_START = "import sys; sys.path.append(sys.argv[1]); import inside.zygote; inside.zygote.main()"
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 20.0
 
@@ -95,9 +93,8 @@ class Zygote:
 
 def _start(control_fd: int) -> subprocess.Popen[bytes]:
     """A bare interpreter, nothing inherited: no environment, no descriptor but one, no terminal, no site-packages."""
-    folder = str(Path(__file__).parent)
     return subprocess.Popen(
-        [executable(), "-I", "-S", "-B", "-c", _START, folder, str(control_fd)],
+        bare_interpreter("inside.zygote", str(control_fd)),
         env={},
         cwd="/",
         stdin=subprocess.DEVNULL,

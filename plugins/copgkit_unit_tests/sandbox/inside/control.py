@@ -36,6 +36,10 @@ class Control:
         (length,) = COUNT.unpack(header + self._read(COUNT.size - len(header)))
         return decode(self._read(length), _BOUNDS), descriptors
 
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         """Hang up."""
         self._socket.close()

@@ -15,7 +15,9 @@ class Settings:
     layers: tuple[str, ...]  # names of `sandbox.profiles`
     scratch: str  # folder an execution may write in: made fresh each time, or a tmpfs is mounted on it
     readable: tuple[str, ...]  # folders of the interpreter and of extra libraries
-    libraries: tuple[str, ...]  # of these, the ones to append to sys.path
+    library: str  # the standard library, if need be a copy
+    library_home: str  # where the interpreter thinks that it is
+    extra_paths: tuple[str, ...]  # more folders to import from
     uid: int | None  # who to become, if started as root
     cpu_seconds: float
     memory_mb: int

@@ -25,7 +25,9 @@ from .candidate import Candidate
 from .control import Control
 from .examiner import Examiner
 from .framing import Channel
+from .namespaces import ProcessNamespaces
 from .plain import Bounds, Plain
+from .private_root import SCRATCH
 from .settings import Settings
 
 EXIT_HUNG_UP, EXIT_MEMORY, EXIT_LOCKDOWN = 0, 101, 102
@@ -43,10 +45,9 @@ USUAL_IMPORTS = (
 def main() -> None:
     """Read the settings, put up what is put up once, then fork children until the supervisor hangs up."""
     control = Control(socket.socket(fileno=int(sys.argv[2])))
-    sys.path.remove(sys.argv[1])
     settings = Settings(**control.receive()[0])
     try:
-        _prepare(settings)
+        _prepare(settings, control)
     except OSError as error:
         control.send({"failed": f"{error.strerror or error} ({error.filename})" if error.filename else str(error)})
         return
@@ -56,13 +57,23 @@ def main() -> None:
         Zygote(control, settings).serve()
 
 
-def _prepare(settings: Settings) -> None:
-    lockdown.enclose_zygote(settings)
-    sys.path.extend(settings.libraries)
+def _prepare(settings: Settings, control: Control) -> None:
+    lockdown.enclose_zygote(settings, control.fileno())
+    _import_from(settings)
     for name in USUAL_IMPORTS:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
+
+
+def _import_from(settings: Settings) -> None:
+    """Make `import` look where the standard library can be read, also for the packages that are loaded already."""
+    home, library = settings.library_home, settings.library
+    for module in list(sys.modules.values()):
+        if path := getattr(module, "__path__", None):
+            module.__path__ = [place.replace(home, library, 1) for place in path]
+    sys.path[:] = [place.replace(home, library, 1) for place in sys.path] + list(settings.extra_paths)
+    sys.path_importer_cache.clear()
 
 
 class Zygote:
@@ -71,7 +82,8 @@ class Zygote:
     def __init__(self, control: Control, settings: Settings) -> None:
         self._control = control
         self._settings = settings
-        self._folders: dict[int, str] = {}
+        self._namespaces = ProcessNamespaces("pid" in settings.layers)
+        self._folders: dict[int, str] = {}  # of children whose folder is the host's
         self._spawned = 0
 
     def serve(self) -> None:
@@ -85,11 +97,13 @@ class Zygote:
 
     def _spawn(self, requests_fd: int, replies_fd: int) -> None:
         self._spawned += 1
-        folder = scratch.make_folder(self._settings.scratch, self._spawned)
-        pid = os.fork()
+        on_host = "mount" not in self._settings.layers
+        folder = scratch.make_folder(self._settings.scratch, self._spawned) if on_host else SCRATCH
+        pid = self._namespaces.fork()
         if pid == 0:
             self._become_child(folder, requests_fd, replies_fd)
-        self._folders[pid] = folder
+        if on_host:
+            self._folders[pid] = folder
         pidfds = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
         self._control.send({"pid": pid}, pidfds)
         for descriptor in [requests_fd, replies_fd, *pidfds]:
@@ -100,7 +114,8 @@ class Zygote:
             os.killpg(pid, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
-        scratch.remove_folder(self._folders.pop(pid))
+        if pid in self._folders:
+            scratch.remove_folder(self._folders.pop(pid))
         return {
             "status": os.waitstatus_to_exitcode(status),
             "cpu_seconds": usage.ru_utime + usage.ru_stime,
