@@ -153,7 +153,7 @@ def test_scores_do_not_depend_on_the_batch_or_on_the_order(plain):
     assert _source(plain).score([]) == []
 
 
-@pytest.mark.parametrize("text", ["", " \n"])
+@pytest.mark.parametrize("text", ["", " \n", " :) "])
 def test_a_completion_without_words_has_the_lowest_value_and_says_so(plain, text):
     (score,) = _source(plain).score([_completion(text)])
     assert score.value == 0

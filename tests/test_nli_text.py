@@ -33,9 +33,7 @@ SPLIT = {
     "a title\nand a line below\r\n\n- an item": ["a title", "and a line below", "- an item"],
     "no punctuation at all just words that go on": ["no punctuation at all just words that go on"],
     "it was . then it ran": ["it was .", "then it ran"],
-    ":)": [":)"],
-    " \n\t": [],
-    "": [],
+    ":) hello": [":) hello"],
 }
 
 
@@ -47,6 +45,11 @@ def test_sentences_end_where_a_reader_would_end_them(text):
 @pytest.mark.parametrize("text", SPLIT)
 def test_no_letter_is_lost_between_sentences(text):
     assert "".join("".join(sentences(text)).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", ":)", "..."])
+def test_a_text_without_words_has_no_sentence(text):
+    assert sentences(text) == []
 
 
 ORDERS = [

@@ -26,14 +26,14 @@ SHORT_RUN = {
 
 @pytest.fixture
 def stand_in(tmp_path):
-    """stand_in(model class, config class, **settings) -> a folder with a small random model and its tokenizer."""
+    """stand_in(model class, config class, name, **settings) -> a folder with a small random model and its tokenizer."""
     import torch
 
-    def make(model, config, **settings):
+    def make(model, config, name="", **settings):
         tokenizer = tiny_tokenizer()
         torch.manual_seed(0)
         marks = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.3}
-        folder = tmp_path / model.__name__
+        folder = tmp_path / (name or model.__name__)
         model(config(vocab_size=len(tokenizer), **SMALL, **marks, **settings)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return str(folder)
@@ -89,3 +89,60 @@ def test_the_reddit_recipe_runs_with_a_decoder_and_a_pair_classifier_of_berts_sh
         "evaluate.prompts.options.path": str(posts / "validation.jsonl"),
     }
     check_result(copgkit.run(RECIPES / "tldr-reddit.yaml", set=SHORT_RUN | changes, output=tmp_path / "out"))
+
+
+NLI = {"num_labels": 3, "id2label": {0: "entailment", 1: "neutral", 2: "contradiction"}, "max_position_embeddings": 64}
+NLI_OPTIONS = {"window_tokens": 16, "overlap_tokens": 4, "sentence_tokens": 16}
+GUARDED = {"eval/nli/raw-mean", "eval/copy-rate/raw-mean", "eval/length/raw-mean", "eval/format/raw-mean"}
+
+
+def check_panel(result):
+    check_result(result)
+    assert result.rows[-1].keys() >= GUARDED
+    assert any("reward/nli/weighted-mean" in row for row in result.rows)
+
+
+def test_the_nli_recipe_runs_with_all_its_judges_on_models_of_berts_shape(stand_in, posts, tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification, BertLMHeadModel
+
+    changes = {
+        "policy.model": stand_in(BertLMHeadModel, BertConfig, is_decoder=True, max_position_embeddings=64),
+        "policy.max_prompt_tokens": 48,
+        "rewards[0].options.model": stand_in(
+            BertForSequenceClassification, BertConfig, num_labels=1, max_position_embeddings=64
+        ),
+        "rewards[0].options.max_tokens": 48,
+        "rewards[1].options.model": stand_in(BertForSequenceClassification, BertConfig, "nli", **NLI),
+        "prompts.options.path": str(posts / "train.jsonl"),
+        "evaluate.prompts.options.path": str(posts / "validation.jsonl"),
+    }
+    small = {f"rewards[1].options.{name}": value for name, value in NLI_OPTIONS.items()}
+    result = copgkit.run(RECIPES / "tldr-nli.yaml", set=SHORT_RUN | changes | small, output=tmp_path / "out")
+    check_panel(result)
+
+
+def test_the_pythia_nli_recipe_runs_with_an_entailment_model_of_debertas_shape(stand_in, posts, tmp_path):
+    from transformers import (
+        DebertaV2Config,
+        DebertaV2ForSequenceClassification,
+        GPTNeoXConfig,
+        GPTNeoXForCausalLM,
+        GPTNeoXForSequenceClassification,
+    )
+
+    shape = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16, "type_vocab_size": 0}
+    changes = {
+        "policy.model": stand_in(GPTNeoXForCausalLM, GPTNeoXConfig, max_position_embeddings=64),
+        "policy.max_prompt_tokens": 32,
+        "rewards[0].options.model": stand_in(
+            GPTNeoXForSequenceClassification, GPTNeoXConfig, max_position_embeddings=64, num_labels=1
+        ),
+        "rewards[1].options.model": stand_in(
+            DebertaV2ForSequenceClassification, DebertaV2Config, norm_rel_ebd="layer_norm", **shape, **NLI
+        ),
+        "prompts.options.dataset": str(posts),
+        "evaluate.prompts.options.dataset": str(posts),
+    }
+    small = {f"rewards[1].options.{name}": value for name, value in NLI_OPTIONS.items()}
+    result = copgkit.run(RECIPES / "tldr-nli-pythia.yaml", set=SHORT_RUN | changes | small, output=tmp_path / "out")
+    check_panel(result)

@@ -28,7 +28,9 @@ _HAS_WORD = re.compile(r"\w")
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences in order, without the white space around them; empty for a blank text."""
+    """The sentences in order, without the white space around them; none for a text without any letter or digit."""
+    if not _HAS_WORD.search(text):
+        return []
     found: list[str] = []
     for line in text.splitlines():
         for piece in _pieces(line.strip()):
