@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from nli_models import NAMES, tiny_classifier
 
 from copgkit import Completion, Prompt
 from copgkit.registry import Registry
@@ -51,6 +52,7 @@ def folder(tmp_path, tiny_reward_folder):
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics/metrics.py").write_text(METRIC)
     (tmp_path / "reward-model").symlink_to(tiny_reward_folder)
+    tiny_classifier(tmp_path / "nli", *NAMES)
     return tmp_path
 
 
@@ -81,6 +83,14 @@ CASES = {
         "other_options": {"model": "reward-model", "input": "pair"},
         "completions": [one for one in some_completions() if not one.prompt.is_conversation],
     },
+    "reward source/nli": {
+        "options": {"model": "nli", "window_tokens": 16, "overlap_tokens": 4, "sentence_tokens": 16, "batch_size": 4},
+        "other_options": {"model": "nli", "window_tokens": 16, "overlap_tokens": 4, "sentence_tokens": 8},
+        "fails_on": [Completion(Prompt(" "), "it ran")],
+    },
+    "reward source/length": {"options": {"minimum": 3}, "other_options": {"minimum": 2}},
+    "reward source/copy-rate": {"other_options": {"span_words": 2}},
+    "reward source/format": {"other_options": {"open": -0.5}},
     "evaluator/reward-summary": {},
     "evaluator/kl": {},
     "evaluator/win-rate": {},

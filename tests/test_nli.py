@@ -7,13 +7,12 @@ import re
 import pytest
 import torch
 from conftest import tiny_tokenizer
+from nli_models import NAMES, tiny_classifier
 from pydantic import ValidationError
 
 from copgkit import Completion, Context, DataError, ModelError, Prompt
 from copgkit_nli.source import Entailment
 
-NAMES = ("contradiction", "entailment", "neutral")
-SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 POST = "the cat sat on the mat and then it was happy . a dog ran under the hill and it was sad ."
 TEXTS = ["the cat was happy .", "it ran ! a dog sat . then the mat was sad", "on", "a b c ?", ""]
 SHORT = {"window_tokens": 8, "overlap_tokens": 2, "sentence_tokens": 16}
@@ -21,39 +20,8 @@ SHORT = {"window_tokens": 8, "overlap_tokens": 2, "sentence_tokens": 16}
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    """classifier(*names) -> a folder with a BERT whose outputs are called so, in this order.
-
-    The outputs themselves are always the same three (or fewer), whatever their order."""
-    from tokenizers import processors
-    from transformers import BertConfig, BertForSequenceClassification
-
-    def make(*names, order=NAMES, positions=64):
-        folder = tmp_path_factory.mktemp("nli")
-        tokenizer = tiny_tokenizer()
-        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-            single="<bos> $A <eos>", pair="<bos> $A <eos> $B:1 <eos>:1", special_tokens=[("<bos>", 1), ("<eos>", 2)]
-        )
-        config = BertConfig(
-            vocab_size=len(tokenizer),
-            initializer_range=0.4,
-            num_labels=len(names),
-            id2label=dict(enumerate(names)),
-            max_position_embeddings=positions,
-            **SMALL,
-        )
-        torch.manual_seed(3)
-        model = BertForSequenceClassification(config)
-        rows = [order.index(name) if name in order else row for row, name in enumerate(names)]
-        with torch.no_grad():
-            model.classifier.weight.copy_(torch.randn(3, 32, generator=torch.Generator().manual_seed(4))[rows] * 0.3)
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        settings = json.loads((folder / "tokenizer_config.json").read_text())
-        settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-        return folder
-
-    return make
+    """classifier(*names) -> a folder with a random BERT whose outputs are called so; see `tiny_classifier`."""
+    return lambda *names, **options: tiny_classifier(tmp_path_factory.mktemp("nli"), *names, **options)
 
 
 def _source(folder, **options):
