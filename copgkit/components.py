@@ -283,9 +283,20 @@ class SamplerUse(BaseModel):
 
 
 class RewardSource(Component):
-    """Scores completions."""
+    """Scores completions.
+
+    What it said once is kept in the score store, keyed by the source's code, version and `fingerprint()` and by what
+    it is given of a completion: prompt content, facts, answer, text, finished. So it must not read anything else.
+    stored: False for a source that is as cheap as a look into the store, or whose answers must not be kept.
+    reads_recorded_scores: True for one that looks at the scores that came with the data; the others do not get them.
+    completions_per_call: how many completions one call should hold. None lets the clock decide, a few seconds' worth; a
+    number suits a source whose last digits depend on what is batched together. May be a property.
+    """
 
     kind: ClassVar[str] = "reward source"
+    stored: ClassVar[bool] = True
+    reads_recorded_scores: ClassVar[bool] = False
+    completions_per_call: int | None = None
 
     def score(self, completions: Sequence[Completion]) -> Sequence[Score]:
         """Gives one score per completion, in order. A score must not depend on the other completions."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from copgkit.components import Context, Evaluator, Sampler, SamplerContext
 from copgkit.errors import DataError, TrainingError
+from copgkit.panel import make_panel, open_store
 from copgkit.progress import Phase, Progress
 from copgkit.recipe import Part, ResolvedRecipe, load_recipe, to_yaml
 from copgkit.report import Summary, diagnose, model_card, summarise, write_report
@@ -84,7 +85,6 @@ class _Run:
         """Makes every part, the cheap ones first: a fault in the data shows before a model is loaded."""
         from copgkit.engine.evaluation import Examination
         from copgkit.engine.objectives import Objective
-        from copgkit.engine.scoring import Judge, Panel
         from copgkit.engine.training import make_accelerator
 
         recipe, parts = self.recipe, self.resolved.parts
@@ -93,11 +93,8 @@ class _Run:
         self.accelerator = make_accelerator(self.settings, recipe.train.trackers, self.folder.path)
         prompts = self._load_prompts(parts.prompts)
         held_out = self._load_prompts(parts.evaluation_prompts)[: recipe.evaluate.max_prompts]
-        judges = [
-            Judge(part.label, part.make(self._context(part)), use.weight)
-            for part, use in zip(parts.rewards, recipe.rewards, strict=True)
-        ]
-        self.panel = Panel(judges, recipe.scoring.on_failure, recipe.scoring.unfinished_penalty, self.progress)
+        self.store = open_store(self.resolved, self.progress)
+        self.panel = make_panel(self.resolved, self._context, self.progress, self.store)
         self.evaluators: list[Evaluator] = [part.make(self._context(part)) for part in parts.evaluators]
         self.policy: Policy = load_policy(self.resolved, str(self.accelerator.device))
         self.reference = self.policy.frozen_copy()
@@ -124,6 +121,8 @@ class _Run:
     def close(self) -> None:
         """Releases what the components hold."""
         self.panel.close()
+        if self.store is not None:
+            self.store.close()
         for component in (self.sampler, *self.evaluators):
             component.close()
         self.accelerator.end_training()
@@ -165,7 +164,7 @@ class _Run:
         write_groups(file, [ScoredGroup(group, {}, ()) for group in groups])  # kept if a reward source fails
         scored = self.panel.score(groups)
         write_groups(file, scored)
-        self._log({**self._round_figures(scored), **self.panel.statistics(scored)})
+        self._log({**self._round_figures(scored), **self.panel.statistics(scored), **self.panel.take_store_figures()})
         return scored
 
     def _with_reference(self, scored: Sequence[ScoredGroup]) -> list[Example]:
@@ -210,7 +209,7 @@ class _Run:
             return
         with self.accelerator.autocast():  # the same precision for policy and reference
             row, samples = self.examination.hold(self.step)
-        self._log(row)
+        self._log({**row, **self.panel.take_store_figures()})
         write_samples(self.folder.samples, self.step, samples, self.examination.reference_samples)
         self.samples = samples
         for warning in diagnose(self.rows, self.recipe.objective.beta, samples, self.examination.reference_samples):
@@ -243,7 +242,11 @@ class _Run:
     def _record(self, summary: Summary) -> dict[str, Any]:
         """What run.json says: what ran, on what, with which result."""
         values = dict(self.resolved.values())
-        paths = {key: value for key, value in values.items() if isinstance(value, str) and key != "output"}
+        paths = {
+            key: value
+            for key, value in values.items()
+            if isinstance(value, str) and key not in ("output", "scoring.store")
+        }
         paths |= {f"plugins[{n}]": file for n, file in enumerate(self.recipe.plugins)}
         changed = {key: str(value) for key, value in values.items() if self.resolved.origins.get(key) == "--set"}
         return collect(self.resolved.path, paths, self.recipe.seed, self.started) | {
@@ -255,7 +258,7 @@ class _Run:
             },
             "device": str(self.accelerator.device),
             "warnings": list(self.progress.warnings),
-            "dropped": {"completions": self.panel.completions_dropped, "groups": self.panel.groups_dropped},
+            "scoring": self.panel.record(),
         }
 
     def _log(self, figures: Mapping[str, float]) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
+
+T = TypeVar("T")
 
 
 class Message(TypedDict):
@@ -133,11 +135,35 @@ class ScoredGroup:
 
     scores: raw scores by source name, K each, in the order of the completions.
     rewards: K weighted sums.
+    mapped: values after clip, scale and shift, of the sources that have such a map; None where a source abstained.
+    weighted: values times their weight, of the sources whose weight is not 1. A step that changes nothing is left out.
     """
 
     group: Group
     scores: Mapping[str, Sequence[Score]]
     rewards: tuple[float, ...]
+    mapped: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    weighted: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+
+    def terms(self, source: str) -> Sequence[float | None]:
+        """What a source adds to the rewards: its weighted values, K of them; None where it abstained."""
+        if source in self.weighted:
+            return self.weighted[source]
+        return self.mapped.get(source) or [score.value for score in self.scores[source]]
+
+    def only(self, keep: Sequence[int]) -> ScoredGroup:
+        """The scored group with only these of its completions."""
+        return ScoredGroup(
+            self.group.only(keep),
+            _only(self.scores, keep),
+            tuple(self.rewards[k] for k in keep),
+            _only(self.mapped, keep),
+            _only(self.weighted, keep),
+        )
+
+
+def _only(columns: Mapping[str, Sequence[T]], keep: Sequence[int]) -> dict[str, list[T]]:
+    return {name: [column[k] for k in keep] for name, column in columns.items()}
 
 
 @dataclass(frozen=True, slots=True)

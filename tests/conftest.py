@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 # Whatever asks a hub must fail at once instead of reaching out. Hub libraries read this when they are imported, which
 # may be while tests are collected, before any fixture runs.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# No test may read what an earlier one, or a run of the user's, has scored.
+os.environ["COPGKIT_CACHE"] = tempfile.mkdtemp(prefix="copgkit-tests-")
 
 WORDS = ("the cat dog sat ran on under mat hill and then it was happy sad ? . : a b c").split()  # noqa: SIM905
 
@@ -39,6 +42,11 @@ def _settings(vocabulary_size):
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
+
+
+@pytest.fixture(autouse=True)
+def _own_score_store(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("COPGKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="session")

@@ -26,11 +26,19 @@ def test_exactly_two_commands_do_all_the_set_up():
 
 
 def test_the_scored_groups_recipe_trains_on_the_row_it_shows(tmp_path, tiny_policy_folder):
-    (row,), (recipe,) = _blocks("json"), _blocks("yaml")
+    (row,), (recipe, *_) = _blocks("json"), _blocks("yaml")
     (tmp_path / "scored.jsonl").write_text(row)
     (tmp_path / "mine.yaml").write_text(recipe.replace("path/or/hub-name", str(tiny_policy_folder)))
     result = copgkit.run(tmp_path / "mine.yaml", output=tmp_path / "out", set={"policy.max_prompt_tokens": 32})
     assert result.steps == 1
+
+
+def test_the_several_rewards_that_it_shows_are_a_recipes(tmp_path):
+    recipe, rewards, *_ = _blocks("yaml")
+    (tmp_path / "several.yaml").write_text(re.sub(r"rewards: .*\n", rewards, recipe.replace("path/or/", "owner/")))
+    resolved = copgkit.load_recipe(tmp_path / "several.yaml").recipe
+    assert [reward.clip for reward in resolved.rewards] == [(-4.0, 4.0), None]
+    assert resolved.scoring.on_failure == "drop-group"
 
 
 def test_both_rewards_that_it_shows_score(tmp_path, tiny_policy_folder):

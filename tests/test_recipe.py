@@ -300,3 +300,26 @@ def test_the_callers_values_are_not_changed(tmp_path):
     options = {"every": None}
     load_recipe(write_recipe(tmp_path), {"sampler.options": options, "sampler.options.completions_per_prompt": 3})
     assert options == {"every": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ("{use: taste, clip: [1, 1]}", r"rewards\[0\].clip: \[1.0, 1.0\] leaves no room between its ends"),
+        ("{use: taste, clip: [1]}", r"rewards\[0\].clip"),
+        ("{use: taste, scale: .inf}", r"rewards\[0\].scale"),
+        ("{use: taste, weight: .nan}", r"rewards\[0\].weight"),
+        ("{use: taste, scale: 0}", "every weight is 0"),
+    ],
+)
+def test_a_map_of_scores_that_cannot_be_meant_is_refused(tmp_path, given, fault):
+    path = write_recipe(tmp_path, ("  - use: taste\n    options:\n      scale: 2\n", f"  - {given}\n"))
+    with pytest.raises(RecipeError, match=fault):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("store", ["scores.jsonl", "", "~/scores"])
+def test_a_store_is_named_so_that_no_data_file_can_be_meant(tmp_path, store):
+    with pytest.raises(RecipeError, match=r"scoring.store"):
+        load_recipe(write_recipe(tmp_path), {"scoring.store": store})
+    assert load_recipe(tmp_path / "r.yaml", {"scoring.store": "my.sqlite"}).recipe.scoring.store == "my.sqlite"

@@ -44,6 +44,23 @@ def test_the_round_trip_is_exact(tmp_path, content):
     assert [scored.group.prompt.origin for scored in again] == ["round-0000.jsonl:1", "round-0000.jsonl:2"]
 
 
+def test_mapped_and_weighted_values_come_back_to_the_digit(tmp_path):
+    path = tmp_path / "groups.jsonl"
+    mapped, weighted = {"nli": [0.1 + 0.2, None, -1e-300]}, {"nli": [1 / 3, None, 0.0], "judge": [None, None, 7.5]}
+    group = scored_group(mapped=mapped, weighted=weighted)
+    write_groups(path, [group])
+    assert [without_origin(scored) for scored in read_groups(path)] == [group]
+    row = json.loads(path.read_text())
+    assert row["completions"][0]["mapped"] == {"nli": 0.1 + 0.2}
+    assert row["completions"][2]["weighted"] == {"nli": 0.0, "judge": 7.5}
+    assert "mapped" not in json.loads(_written(tmp_path, scored_group()))["completions"][0]
+
+
+def _written(folder, group):
+    write_groups(folder / "one.jsonl", [group])
+    return (folder / "one.jsonl").read_text()
+
+
 def test_a_score_is_a_number_null_or_a_failure(tmp_path):
     path = tmp_path / "groups.jsonl"
     write_groups(path, [scored_group()])

@@ -1,32 +1,27 @@
-"""From groups to rewards: every source scores, the panel checks at the door, weighs and sums.
+"""From groups to rewards: every source scores, the panel sums what its judges make of the scores.
 
-What a source returns is believed only after a look: one finite Score per completion, in order. A failure stays a
-failure; it never becomes a number.
+    reward = sum over the sources of weight * (scale * clip(raw) + shift)  (+ unfinished_penalty)
+
+A failure stays a failure; it never becomes a number.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from numbers import Real
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from copgkit.components import RewardSource
-from copgkit.errors import CopgkitError, RewardError
+from copgkit.engine.asking import Asker
+from copgkit.engine.judge import Judge
+from copgkit.engine.score_checks import quote
+from copgkit.errors import RewardError
 from copgkit.progress import Progress
 from copgkit.types import Completion, Group, Score, ScoredGroup
 
-_GROUPS_PER_CALL = 128  # enough for a source to batch by length, few enough for progress to be seen
-
-
-@dataclass(frozen=True)
-class Judge:
-    """One reward source with its weight in the reward and the name that metrics call it by."""
-
-    label: str
-    source: RewardSource
-    weight: float = 1.0
+LARGEST_REWARD = 1e15  # the square of a larger one, over a small beta, is infinite in 32 bits
+_REASONS_SHOWN, _REASONS_KEPT = 3, 20
 
 
 @dataclass(frozen=True)
@@ -42,32 +37,46 @@ class Verdict:
 class Panel:
     """All reward sources of a run.
 
-    on_failure: "stop" raises at the first failed score; "drop-completion" leaves the completion out and counts it.
-    unfinished_penalty: added to the reward of a completion without end-of-sequence (usually negative).
+    on_failure: "stop" raises at the first completion without a reward; "drop-completion" leaves it out, "drop-group"
+    its whole group. max_failed_share: the share of failed scores of one source in one call of `score` beyond which it
+    raises although failures are dropped. unfinished_penalty: added to the reward of a completion without
+    end-of-sequence (usually negative). timeout_seconds: of one call of a source; None waits for ever.
     """
 
     judges: Sequence[Judge]
-    on_failure: Literal["stop", "drop-completion"] = "stop"
+    on_failure: Literal["stop", "drop-completion", "drop-group"] = "stop"
     unfinished_penalty: float | None = None
     progress: Progress = field(default_factory=Progress)
+    max_failed_share: float = 1.0
+    timeout_seconds: float | None = None
     completions_dropped: int = 0
     groups_dropped: int = 0
 
+    def __post_init__(self) -> None:
+        self.failures: Counter[str] = Counter()  # why completions had no reward, over the run
+        self._failed: dict[str, int] = {}
+        self.askers = [
+            Asker(judge.label, judge.source, judge.shelf, self.progress, self.timeout_seconds) for judge in self.judges
+        ]
+
     def score(self, groups: Sequence[Group]) -> list[ScoredGroup]:
-        """Gives the groups with raw scores and rewards; without the completions that failed, if the recipe says so,
-        and without groups that have fewer than two completions left."""
-        kept = []
-        for group, verdicts in zip(groups, self.judge(groups), strict=True):
-            scored = self._keep(group, verdicts)
-            if scored is None:
-                self.groups_dropped += 1
-            else:
-                kept.append(scored)
+        """Gives the groups with raw scores and rewards; without the completions or groups that failed, if the recipe
+        says so, and without groups that have fewer than two completions left."""
+        verdicts = self.judge(groups)
+        if self.on_failure != "stop":
+            self._count_failures([verdict for row in verdicts for verdict in row])
+        kept = [scored for group, row in zip(groups, verdicts, strict=True) if (scored := self._keep(group, row))]
+        self.groups_dropped += len(groups) - len(kept)
+        if groups and not kept:
+            raise RewardError(
+                f"rewards: none of {len(groups)} groups is left to train on: {_counted(self.failures)}."
+                " Mend the source, or look at what it is asked about."
+            )
         return kept
 
     def judge(self, groups: Sequence[Group]) -> list[list[Verdict]]:
         """What the panel says of every completion, failures included; used by itself for evaluation."""
-        by_label = {judge.label: self._ask(judge, groups) for judge in self.judges}
+        by_label = {asker.label: asker.ask(groups) for asker in self.askers}
         return [
             [
                 self._verdict(completion, {label: scores[g][k] for label, scores in by_label.items()})
@@ -77,41 +86,44 @@ class Panel:
         ]
 
     def statistics(self, groups: Sequence[ScoredGroup]) -> dict[str, float]:
-        """Means of the raw and of the weighted values of each source, by metric name."""
-        figures: dict[str, float] = {}
-        for judge in self.judges:
-            scores = [score for group in groups for score in group.scores[judge.label]]
-            values = [score.value for score in scores if score.value is not None]
-            if values:
-                figures[f"reward/{judge.label}/raw-mean"] = math.fsum(values) / len(values)
-                figures[f"reward/{judge.label}/weighted-mean"] = judge.weight * math.fsum(values) / len(values)
-            if len(values) < len(scores):
-                figures[f"reward/{judge.label}/abstained"] = len(scores) - len(values)
-        return figures
+        """The figures of every source over scored groups, and how many of its scores failed in the last call of
+        `score`, by metric name."""
+        figures = {name: value for judge in self.judges for name, value in judge.figures(groups).items()}
+        return figures | {f"reward/{label}/failed": count for label, count in self._failed.items()}
+
+    def take_store_figures(self) -> dict[str, float]:
+        """Scores from the store and scores asked for since this was last called, by metric name."""
+        return {name: value for asker in self.askers for name, value in asker.take_figures().items()}
+
+    def record(self) -> dict[str, Any]:
+        """What is worth remembering of a run's scoring: what was dropped and why, and what the store spared."""
+        return {
+            "completions_dropped": self.completions_dropped,
+            "groups_dropped": self.groups_dropped,
+            "failures": dict(self.failures.most_common(_REASONS_KEPT)),
+            "scores": {one.label: {"from-store": one.spared, "asked": one.asked} for one in self.askers},
+        }
 
     def close(self) -> None:
-        """Releases what the sources hold."""
-        for judge in self.judges:
-            judge.source.close()
-
-    def _ask(self, judge: Judge, groups: Sequence[Group]) -> list[Sequence[Score]]:
-        scores: list[Sequence[Score]] = []
-        with self.progress.phase(f"score with {judge.label}", total=len(groups), unit="groups") as phase:
-            for start in range(0, len(groups), _GROUPS_PER_CALL):
-                chunk = groups[start : start + _GROUPS_PER_CALL]
-                scores += _checked(judge.label, chunk, _call(judge, chunk))
-                phase.advance(len(chunk))
-        return scores
+        """Releases what the sources hold; not of one that still hangs in a call."""
+        for asker in self.askers:
+            if not asker.hangs:
+                asker.source.close()
 
     def _verdict(self, completion: Completion, scores: dict[str, Score]) -> Verdict:
         failed = {label: score.failure for label, score in scores.items() if score.failure is not None}
         if failed:
             return Verdict(scores, None, "; ".join(f"'{label}' failed: {reason}" for label, reason in failed.items()))
-        terms = [judge.weight * value for judge in self.judges if (value := scores[judge.label].value) is not None]
+        terms = [term for judge in self.judges if (term := judge.weighted(scores[judge.label])) is not None]
         if not terms:
             return Verdict(scores, None, "every source abstained")
         if self.unfinished_penalty is not None and not completion.finished:
             terms.append(self.unfinished_penalty)
+        if not all(abs(term) <= LARGEST_REWARD for term in terms):
+            raise RewardError(
+                f"{completion.prompt.place}, completion {quote(completion)}: its reward is the sum of {terms}, and"
+                f" training cannot work with numbers beyond {LARGEST_REWARD:g}. Give the source a `clip`."
+            )
         return Verdict(scores, math.fsum(terms))
 
     def _keep(self, group: Group, verdicts: Sequence[Verdict]) -> ScoredGroup | None:
@@ -119,10 +131,16 @@ class Panel:
         keep = list(rewards)
         if len(keep) < len(verdicts):
             self._dropped(group, verdicts)
-        if len(keep) < 2:
+        if len(keep) < 2 or (len(keep) < len(verdicts) and self.on_failure == "drop-group"):
             return None
         scores = {judge.label: [verdicts[k].scores[judge.label] for k in keep] for judge in self.judges}
-        return ScoredGroup(group.only(keep), scores, tuple(rewards.values()))
+        return ScoredGroup(
+            group.only(keep),
+            scores,
+            tuple(rewards.values()),
+            {one.label: [one.mapped(score) for score in scores[one.label]] for one in self.judges if one.maps},
+            {one.label: [one.weighted(score) for score in scores[one.label]] for one in self.judges if one.weight != 1},
+        )
 
     def _dropped(self, group: Group, verdicts: Sequence[Verdict]) -> None:
         for k, verdict in enumerate(verdicts):
@@ -130,64 +148,30 @@ class Panel:
                 continue
             if self.on_failure == "stop":
                 raise RewardError(
-                    f"{group.prompt.place}, completion {k + 1} {_quote(group.completions[k])}: no reward: "
+                    f"{group.prompt.place}, completion {k + 1} {quote(group.completions[k])}: no reward: "
                     f"{verdict.failure}. Mend the source, or say `scoring: {{on_failure: drop-completion}}`."
                 )
             self.completions_dropped += 1
 
-
-def _call(judge: Judge, groups: Sequence[Group]) -> list[Sequence[Score]]:
-    try:
-        return list(judge.source.score_groups(groups))
-    except CopgkitError:
-        raise
-    except Exception as error:
-        place = _culprit(judge, groups)
-        raise RewardError(f"{place}: {type(error).__name__}: {error}. Mend the source; --debug shows where.") from error
-
-
-def _culprit(judge: Judge, groups: Sequence[Group]) -> str:
-    """Names the first completion that the source cannot score by itself, found by asking again one by one."""
-    for group in groups:
-        for k, completion in enumerate(group.completions):
-            try:
-                judge.source.score([completion])
-            except Exception:
-                return f"reward source '{judge.label}', {group.prompt.place}, completion {k + 1} {_quote(completion)}"
-    return f"reward source '{judge.label}' (on a batch; no single completion raises)"
-
-
-def _checked(label: str, groups: Sequence[Group], scores: list[Sequence[Score]]) -> list[Sequence[Score]]:
-    if len(scores) != len(groups):
-        raise RewardError(f"reward source '{label}' returned scores of {len(scores)} groups for {len(groups)}.")
-    plain: list[Sequence[Score]] = []
-    for group, row in zip(groups, scores, strict=True):
-        if len(row) != len(group.completions):
-            raise RewardError(
-                f"reward source '{label}' returned {len(row)} scores for {len(group.completions)} completions of"
-                f" {group.prompt.place}. One score per completion, in order."
-            )
-        for k, score in enumerate(row):
-            fault = _fault(score)
-            if fault:
+    def _count_failures(self, verdicts: Sequence[Verdict]) -> None:
+        """Counts what failed and why. Raises RewardError if it is too much of what one source was asked."""
+        self._failed = {}
+        self.failures.update(verdict.failure for verdict in verdicts if verdict.failure is not None)
+        for judge in self.judges:
+            failures = [verdict.scores[judge.label].failure for verdict in verdicts]
+            reasons = Counter(reason for reason in failures if reason is not None)
+            if reasons.total() > self.max_failed_share * len(failures):
                 raise RewardError(
-                    f"reward source '{label}', {group.prompt.place}, completion {k + 1} {_quote(group.completions[k])}:"
-                    f" {fault}. Give a finite number, Score.abstain() or Score.failed(reason)."
+                    f"reward source '{judge.label}': {reasons.total()} of {len(failures)} scores failed, more than"
+                    f" scoring.max_failed_share = {self.max_failed_share:g} allows: {_counted(reasons)}."
+                    " Mend the source, or raise the share."
                 )
-        plain.append([score if score.value is None else replace(score, value=float(score.value)) for score in row])
-    return plain
+            if reasons:
+                self._failed[judge.label] = reasons.total()
 
 
-def _fault(score: object) -> str | None:
-    if not isinstance(score, Score):
-        return f"returned {type(score).__name__} instead of a Score"
-    if score.value is None:
-        return None
-    if isinstance(score.value, bool) or not isinstance(score.value, Real):
-        return f"the score's value is {type(score.value).__name__} {score.value!r}, not a number"
-    return None if score.is_finite else f"the score is {score.value}"
-
-
-def _quote(completion: Completion) -> str:
-    text = completion.text.strip()
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+def _counted(reasons: Counter[str]) -> str:
+    """The most frequent reasons with their numbers."""
+    shown = [f"{reason} ({count} times)" for reason, count in reasons.most_common(_REASONS_SHOWN)]
+    rest = len(reasons) - len(shown)
+    return "; ".join(shown) + (f"; {rest} other reasons" if rest > 0 else "")

@@ -42,7 +42,10 @@ def _rewards(recipe: Recipe, faults: Faults) -> None:
         elif "/" in reward.label or reward.label != "".join(reward.label.split()):
             faults.add(("rewards", index, key), "it becomes part of a metric's name. Leave out spaces and slashes.")
         seen.setdefault(reward.label, index)
-    if all(reward.weight == 0 for reward in recipe.rewards):
+        if reward.clip is not None and not reward.clip[0] < reward.clip[1]:
+            words = f"{list(reward.clip)} leaves no room between its ends. Write [low, high]."
+            faults.add(("rewards", index, "clip"), words)
+    if all(reward.weight * reward.scale == 0 for reward in recipe.rewards):
         faults.add(("rewards",), "every weight is 0, so that there is nothing to learn. Give one a weight.")
 
 

@@ -27,7 +27,19 @@ class RewardUse(Use):
     """A reward source by name, with its weight in the reward."""
 
     name: str | None = Field(None, description="How metrics call it; needed when one source is used twice.")
-    weight: float = Field(1.0, description="Its factor in the reward, applied at training time.")
+    weight: float = Field(1.0, allow_inf_nan=False, description="Its factor in the reward, applied at training time.")
+    clip: tuple[float, float] | None = Field(
+        None, description="Raw scores are brought between these two: [low, high]; null leaves them."
+    )
+    scale: float = Field(
+        1.0,
+        allow_inf_nan=False,
+        description="What follows the clip: scale * score + shift, the same for every group. Nothing is divided by a"
+        " group's standard deviation: each prompt would then have a beta of its own, and another optimum.",
+    )
+    shift: float = Field(
+        0.0, allow_inf_nan=False, description="See scale. A source that abstains adds nothing, not its shift."
+    )
 
     @property
     def label(self) -> str:
@@ -75,8 +87,28 @@ PolicySettings = Annotated[
 class ScoringSettings(Section):
     """How scores become rewards."""
 
-    on_failure: Literal["stop", "drop-completion"] = Field(
-        "stop", description="What a failed score does. A failure is never a zero."
+    on_failure: Literal["stop", "drop-completion", "drop-group"] = Field(
+        "stop",
+        description="What a failed score does: stop the run, or leave out its completion or its whole group, counted."
+        " A failure is never a zero.",
+    )
+    max_failed_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Where failures are left out: the share of a source's scores in one round that may fail before the"
+        " run stops and says why.",
+    )
+    timeout_seconds: PositiveFloat | None = Field(
+        None,
+        description="How long a source may take for one call, a few seconds' worth of completions; then the run stops."
+        " Sources are then called in a thread of their own, outside autocast. null waits for ever.",
+    )
+    store: str | None = Field(
+        "cache",
+        pattern=r"^cache$|\.sqlite$",
+        description="Where scores are kept so that nothing is scored twice: cache (a file in your cache folder that all"
+        " recipes share), a .sqlite file relative to the recipe, or null for nowhere.",
     )
     unfinished_penalty: float | None = Field(
         None, description="Added to the reward of a completion without end-of-sequence, for instance -1."
@@ -169,6 +201,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "recipe": Recipe,
     "causal-lm": CausalLMSettings,
     "tabular": TabularSettings,
+    "rewards": RewardUse,
     "scoring": ScoringSettings,
     "objective": ObjectiveSettings,
     "train": TrainSettings,

@@ -1,15 +1,23 @@
-"""What a run leaves on disk: its folder, groups, metrics, samples and provenance. Standard library only."""
+"""What stays on disk: a run's folder, groups, metrics, samples and provenance, and the scores that all runs share.
+
+Standard library only."""
 
 from copgkit.store.groups import read_groups, write_groups
 from copgkit.store.journal import Journal, read_metrics
 from copgkit.store.provenance import collect, file_hash, installed_versions, machine, plugin_versions
 from copgkit.store.run_folder import RunFolder
 from copgkit.store.samples import read_samples, write_samples
+from copgkit.store.score_keys import SourceIdentity
+from copgkit.store.scores import ScoreShelf, ScoreStore, default_store_path
 
 __all__ = [
     "Journal",
     "RunFolder",
+    "ScoreShelf",
+    "ScoreStore",
+    "SourceIdentity",
     "collect",
+    "default_store_path",
     "file_hash",
     "installed_versions",
     "machine",

@@ -1,21 +1,29 @@
 """Scored groups as JSON lines: what a run trained on, in the form that the `jsonl` prompt source reads back.
 
 One group a line: {"id", "prompt", "facts", "answer", "completions": [{"text", "finished", "token_ids", "scores"}],
-"pair_weights", "rewards"}. A score is a number, null (abstained), or {"failed": reason}; never NaN. A completion whose
-scores have notes, or that came with scores of its own, also has "notes" and "recorded_scores".
+"pair_weights", "rewards"}. A score is a number, null (abstained), or {"failed": reason}; never NaN. A completion also
+has, by source and where there is something to say,
+"mapped": values after clip, scale and shift, of the sources that have such a map;
+"weighted": values times their weight, of the sources whose weight is not 1;
+"notes": what sources noted beside their scores; and "recorded_scores": the scores that came with the data.
+A source adds to the reward its weighted value, else its mapped one, else its score. The sum of these, plus the penalty
+of an unfinished completion if the recipe has one, is the reward.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from copgkit.errors import DataError
 from copgkit.store.json_lines import read_lines, to_line
 from copgkit.store.run_folder import write_whole
 from copgkit.types import Completion, Group, Message, Prompt, Score, ScoredGroup
+
+T = TypeVar("T")
+_STEPS = ("mapped", "weighted")
 
 
 def write_groups(path: Path, groups: Iterable[ScoredGroup]) -> None:
@@ -71,12 +79,18 @@ def _row(scored: ScoredGroup) -> dict[str, Any]:
         "facts": _plain(prompt.facts),
         "answer": prompt.answer,
         "completions": [
-            _completion_out(completion, {name: scores[k] for name, scores in scored.scores.items()})
+            _completion_out(completion, _row_of(scored.scores, k))
+            | {name: of for name in _STEPS if (of := _row_of(getattr(scored, name), k))}
             for k, completion in enumerate(group.completions)
         ],
         "pair_weights": group.pair_weights,
         "rewards": scored.rewards,
     }
+
+
+def _row_of(columns: Mapping[str, Sequence[T]], k: int) -> dict[str, T]:
+    """What every source has for completion k."""
+    return {name: column[k] for name, column in columns.items()}
 
 
 def _completion_out(completion: Completion, scores: Mapping[str, Score]) -> dict[str, Any]:
@@ -113,7 +127,8 @@ def _scored_group(row: dict[str, Any], place: str) -> ScoredGroup:
         for one in row["completions"]
     )
     weights = row["pair_weights"] and tuple(map(tuple, row["pair_weights"]))
-    return ScoredGroup(Group(prompt, completions, weights), _scores(row["completions"]), tuple(row["rewards"]))
+    steps = {name: _columns(row["completions"], name) for name in _STEPS}
+    return ScoredGroup(Group(prompt, completions, weights), _scores(row["completions"]), tuple(row["rewards"]), **steps)
 
 
 def _content(given: Any) -> str | tuple[Message, ...]:
@@ -123,11 +138,16 @@ def _content(given: Any) -> str | tuple[Message, ...]:
 
 
 def _scores(completions: list[dict[str, Any]]) -> dict[str, list[Score]]:
-    """Scores by source, K each; every completion must have the same sources."""
-    names = completions[0]["scores"] if completions else {}
-    for k, one in enumerate(completions, start=1):
-        if one["scores"].keys() != names.keys():
-            raise ValueError(f"completion {k} has the scores {sorted(one['scores'])}, the first {sorted(names)}")
     return {
-        name: [score_in(one["scores"][name], one.get("notes", {}).get(name)) for one in completions] for name in names
+        name: [score_in(given, one.get("notes", {}).get(name)) for given, one in zip(column, completions, strict=True)]
+        for name, column in _columns(completions, "scores").items()
     }
+
+
+def _columns(completions: list[dict[str, Any]], key: str) -> dict[str, list[Any]]:
+    """What stands under a key by source, K each; every completion must have the same sources."""
+    names = completions[0].get(key, {}) if completions else {}
+    for k, one in enumerate(completions, start=1):
+        if one.get(key, {}).keys() != names.keys():
+            raise ValueError(f"completion {k} has the {key} {sorted(one.get(key, {}))}, the first {sorted(names)}")
+    return {name: [one[key][name] for one in completions] for name in names}

@@ -111,6 +111,9 @@ class PythonFunction(RewardSource):
 class RecordedScore(RewardSource):
     """A score that came with the data: one of the numbers under `scores` of a recorded completion."""
 
+    stored = False
+    reads_recorded_scores = True
+
     class Options(RewardSource.Options):
         column: str = Field(description="The score's name in the data.")
 

@@ -1,0 +1,178 @@
+"""Asking one reward source, and no more than is needed: what the score store holds is not asked again.
+
+Every call's answers are checked and kept before the next call, so that a killed run goes on where it was. A call holds
+a few seconds' worth of completions: little is lost with it, and a quick source still gets big batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from copgkit.components import RewardSource
+from copgkit.engine.score_checks import Unit, checked, listed
+from copgkit.engine.time_limit import within
+from copgkit.errors import CopgkitError, RewardError
+from copgkit.progress import Progress
+from copgkit.types import Group, Score
+
+_FIRST_CALL = 8  # completions: enough for a source that works on several at once
+_LARGEST_CALL = 1024
+_ENOUGH_SECONDS, _TOO_MANY_SECONDS = 2.0, 4.0
+
+
+class Shelf(Protocol):
+    """The part of a score store that belongs to one source. A group is a single completion or what it says."""
+
+    def keys(self, groups: Sequence[Group]) -> Sequence[bytes | None]:
+        """One key per group; None for one that cannot be named by its content and is asked about every time."""
+        ...
+
+    def find(self, keys: Sequence[bytes]) -> Mapping[bytes, Sequence[Score]]:
+        """The scores of those that are there."""
+        ...
+
+    def keep(self, scores: Mapping[bytes, Sequence[Score]]) -> None:
+        """Writes scores, all or none of them; they are safe when it returns."""
+        ...
+
+
+@dataclass
+class Asker:
+    """One source with its shelf, if it has one.
+
+    timeout_seconds: how long one call may take; None waits for ever. spared and asked: scores that needed no call, and
+    scores that did, since the run began. hangs: a call was over its time, and may still be at work.
+    """
+
+    label: str
+    source: RewardSource
+    shelf: Shelf | None
+    progress: Progress
+    timeout_seconds: float | None = None
+    spared: int = 0
+    asked: int = 0
+    hangs: bool = False
+
+    def __post_init__(self) -> None:
+        self._by_group = type(self.source).score_groups is not RewardSource.score_groups
+        self._pace = _FIRST_CALL
+        self._taken = (0, 0)
+
+    def ask(self, groups: Sequence[Group]) -> list[Sequence[Score]]:
+        """K scores for each group, in order; from the shelf where it has them."""
+        if self._by_group:
+            return self._answers([Unit(self._shown(group)) for group in groups])
+        shown = map(self._shown, groups)
+        units = [
+            Unit(Group(group.prompt, (completion,)), number)
+            for group in shown
+            for number, completion in enumerate(group.completions, start=1)
+        ]
+        answers = iter(self._answers(units))
+        return [[next(answers)[0] for _ in group.completions] for group in groups]
+
+    def take_figures(self) -> dict[str, float]:
+        """Scores from the store and scores asked for since this was last called; nothing for a source without shelf."""
+        hits, asked = self.spared - self._taken[0], self.asked - self._taken[1]
+        self._taken = (self.spared, self.asked)
+        if self.shelf is None or not (hits or asked):
+            return {}
+        return {f"reward/{self.label}/store-hits": hits, f"reward/{self.label}/store-misses": asked}
+
+    def _answers(self, units: Sequence[Unit]) -> list[Sequence[Score]]:
+        keys = self.shelf.keys([unit.group for unit in units]) if self.shelf else [None] * len(units)
+        slots: list[Hashable] = [position if key is None else key for position, key in enumerate(keys)]
+        answers: dict[Hashable, Sequence[Score]] = {}
+        if self.shelf:
+            answers.update(self.shelf.find([key for key in keys if key is not None]).items())
+        missing = {slot: unit for slot, unit in zip(slots, units, strict=True) if slot not in answers}
+        scores = sum(len(unit.group.completions) for unit in units)
+        asked = sum(len(unit.group.completions) for unit in missing.values())
+        self.asked, self.spared = self.asked + asked, self.spared + scores - asked
+        if asked < scores:
+            self.progress.message(f"score with {self.label}: {scores - asked} of {scores} are in the score store")
+        if missing:
+            answers.update(self._ask_about(missing))
+        return [answers[slot] for slot in slots]
+
+    def _ask_about(self, missing: Mapping[Hashable, Unit]) -> Iterator[tuple[Hashable, Sequence[Score]]]:
+        unit = "groups" if self._by_group else "completions"
+        with self.progress.phase(f"score with {self.label}", total=len(missing), unit=unit) as phase:
+            slots, start = list(missing), 0
+            while start < len(slots):
+                chunk = slots[start : start + self._units_per_call(missing[slots[start]])]
+                scores = self._timed_call([missing[slot] for slot in chunk])
+                if self.shelf:
+                    self.shelf.keep(
+                        {
+                            slot: row
+                            for slot, row in zip(chunk, scores, strict=True)
+                            if isinstance(slot, bytes) and all(score.failure is None for score in row)
+                        }
+                    )
+                yield from zip(chunk, scores, strict=True)
+                phase.advance(len(chunk))
+                start += len(chunk)
+
+    def _units_per_call(self, first: Unit) -> int:
+        return max(1, (self.source.completions_per_call or self._pace) // len(first.group.completions))
+
+    def _timed_call(self, units: Sequence[Unit]) -> list[list[Score]]:
+        began = time.monotonic()
+        scores = self._call(units)
+        seconds = time.monotonic() - began
+        if seconds > _TOO_MANY_SECONDS:
+            self._pace = max(1, self._pace // 2)
+        elif seconds < _ENOUGH_SECONDS and sum(map(len, scores)) * 2 > self._pace:
+            self._pace = min(_LARGEST_CALL, self._pace * 2)
+        return scores
+
+    def _call(self, units: Sequence[Unit]) -> list[list[Score]]:
+        try:
+            return checked(self.label, units, within(self.timeout_seconds, lambda: self._rows(units)))
+        except CopgkitError:
+            raise
+        except TimeoutError as error:
+            self.hangs = True
+            raise RewardError(
+                f"reward source '{self.label}': no answer within scoring.timeout_seconds = {self.timeout_seconds}"
+                f" ({len(units)} were asked for). What was scored before is kept; mend the source or allow more time."
+            ) from error
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a source that calls sys.exit() must not end the run as if all were well
+            raise RewardError(
+                f"{self._culprit(units)}: {type(error).__name__}: {error}. Mend the source; --debug shows where."
+            ) from error
+
+    def _rows(self, units: Sequence[Unit]) -> list[Any]:
+        """What the source returned, a row per unit. It gets tuples: a source cannot change what others see."""
+        if self._by_group:
+            return listed(self.label, self.source.score_groups(tuple(unit.group for unit in units)))
+        scores = listed(self.label, self.source.score(tuple(unit.group.completions[0] for unit in units)))
+        if len(scores) != len(units):
+            raise RewardError(
+                f"reward source '{self.label}' returned {len(scores)} scores for {len(units)} completions."
+                " One score per completion, in order."
+            )
+        return [[score] for score in scores]
+
+    def _culprit(self, units: Sequence[Unit]) -> str:
+        """Names the first completion that the source cannot score by itself, found by asking again one by one."""
+        for unit in units:
+            try:
+                self._rows([unit])
+            except (Exception, SystemExit):
+                whole = f"reward source '{self.label}', {unit.group.prompt.place}"
+                return whole if self._by_group else unit.place(self.label, 0)
+        return f"reward source '{self.label}' (on a batch; nothing in it raises by itself)"
+
+    def _shown(self, group: Group) -> Group:
+        """The group as the source sees it: without what its stored scores are not keyed by."""
+        if self.source.reads_recorded_scores or not any(one.recorded_scores for one in group.completions):
+            return group
+        return replace(group, completions=tuple(replace(one, recorded_scores={}) for one in group.completions))

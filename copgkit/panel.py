@@ -1,0 +1,66 @@
+"""The panel of a recipe: its reward sources with their maps, and the score store that keeps what they say.
+
+store = open_store(resolved, progress)
+panel = make_panel(resolved, context_of, progress, store)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from copgkit.components import Context, RewardSource
+from copgkit.errors import PluginError
+from copgkit.plugin_code import code_digest
+from copgkit.progress import Progress
+from copgkit.recipe import Part, ResolvedRecipe
+from copgkit.store import ScoreStore, SourceIdentity, default_store_path
+
+if TYPE_CHECKING:
+    from copgkit.engine.scoring import Panel
+
+
+def open_store(resolved: ResolvedRecipe, progress: Progress) -> ScoreStore | None:
+    """The score store that the recipe names; None if it wants none. Nothing is opened before it is needed."""
+    named = resolved.recipe.scoring.store
+    if named is None:
+        return None
+    path = default_store_path() if named == "cache" else Context(folder=resolved.folder).path(named)
+    return ScoreStore(path, progress.warning)
+
+
+def make_panel(
+    resolved: ResolvedRecipe, context_of: Callable[[Part], Context], progress: Progress, store: ScoreStore | None
+) -> Panel:
+    """Makes every reward source and the panel over them. Closing the panel closes the sources, not the store."""
+    from copgkit.engine.judge import Judge
+    from copgkit.engine.scoring import Panel
+
+    judges = []
+    for part, use in zip(resolved.parts.rewards, resolved.recipe.rewards, strict=True):
+        source: RewardSource = part.make(context_of(part))
+        shelf = None
+        if store is not None and source.stored:
+            shelf = store.shelf(partial(identity, part, source), source.reads_recorded_scores)
+        judges.append(Judge(part.label, source, use.weight, use.clip, use.scale, use.shift, shelf))
+    settings = resolved.recipe.scoring
+    return Panel(
+        judges,
+        settings.on_failure,
+        settings.unfinished_penalty,
+        progress,
+        settings.max_failed_share,
+        settings.timeout_seconds,
+    )
+
+
+def identity(part: Part, source: RewardSource) -> SourceIdentity:
+    """Who a source is to the score store. Asking may read a whole checkpoint. Raises PluginError naming its owner."""
+    item = part.registered
+    with item.blamed_for("fingerprint()"):
+        fingerprint = source.fingerprint()
+    if not isinstance(fingerprint, str):
+        words = f"reward source '{item.name}' ({item.owner}): fingerprint() gave a {type(fingerprint).__name__}"
+        raise PluginError(f"{words}. It must give text; this is for its author to mend.")
+    return SourceIdentity(item.distribution, item.name, item.version, fingerprint, code_digest(item.cls))
