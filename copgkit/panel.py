@@ -30,6 +30,18 @@ def open_store(resolved: ResolvedRecipe, progress: Progress) -> ScoreStore | Non
     return ScoreStore(path, progress.warning)
 
 
+def stored_identities(resolved: ResolvedRecipe) -> list[SourceIdentity]:
+    """Who the recipe's sources are to the score store, of those whose scores are kept; made without a model for them
+    to run on."""
+    found = []
+    for part in resolved.parts.rewards:
+        source = part.make(Context(name=part.label, folder=resolved.folder, seed=resolved.recipe.seed))
+        if source.stored:
+            found.append(identity(part, source))
+        source.close()
+    return found
+
+
 def make_panel(
     resolved: ResolvedRecipe, context_of: Callable[[Part], Context], progress: Progress, store: ScoreStore | None
 ) -> Panel:

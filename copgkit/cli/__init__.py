@@ -21,6 +21,7 @@ from copgkit.cli.new import new
 from copgkit.cli.plugins import plugins
 from copgkit.cli.run import run
 from copgkit.cli.schema import schema
+from copgkit.cli.store import store
 from copgkit.cli.verify import verify
 from copgkit.errors import CopgkitError
 
@@ -36,6 +37,7 @@ for command in (run, check, describe, schema, verify):
     app.command()(command)
 app.add_typer(plugins, name="plugins")
 app.add_typer(new, name="new")
+app.add_typer(store, name="store")
 
 
 def _show_version(wanted: bool) -> None:

@@ -8,6 +8,7 @@ from copgkit.store.provenance import collect, file_hash, installed_versions, mac
 from copgkit.store.run_folder import RunFolder
 from copgkit.store.samples import read_samples, write_samples
 from copgkit.store.score_keys import SourceIdentity
+from copgkit.store.score_upkeep import StoredSource, exported, prune, stored_sources
 from copgkit.store.scores import ScoreShelf, ScoreStore, default_store_path
 
 __all__ = [
@@ -16,15 +17,19 @@ __all__ = [
     "ScoreShelf",
     "ScoreStore",
     "SourceIdentity",
+    "StoredSource",
     "collect",
     "default_store_path",
+    "exported",
     "file_hash",
     "installed_versions",
     "machine",
     "plugin_versions",
+    "prune",
     "read_groups",
     "read_metrics",
     "read_samples",
+    "stored_sources",
     "write_groups",
     "write_samples",
 ]

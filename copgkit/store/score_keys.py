@@ -65,17 +65,30 @@ def encode(value: Any) -> bytes:
         return {None: b"0", True: b"1", False: b"2"}[value]
     if isinstance(value, str):
         return _framed(b"s", value.encode("utf-8", "surrogatepass"))
-    if isinstance(value, Integral):
-        return _framed(b"i", b"%x" % int(value))
-    if isinstance(value, Real):
+    if isinstance(value, list | tuple):
+        return _framed(b"l", b"".join(map(encode, value)))
+    if isinstance(value, dict):
+        pairs = sorted((encode(key), encode(inner)) for key, inner in value.items())
+        return _framed(b"m", b"".join(key + inner for key, inner in pairs))
+    if isinstance(value, int):
+        return _framed(b"i", b"%x" % value)
+    if isinstance(value, float):
         return b"f" + struct.pack(">d", value)
     if isinstance(value, bytes):
         return _framed(b"b", value)
+    return encode(_as_builtin(value))
+
+
+def _as_builtin(value: Any) -> Any:
+    """The value of a class of somebody else's as one of Python's own kinds."""
     if isinstance(value, Mapping):
-        pairs = sorted((encode(key), encode(inner)) for key, inner in value.items())
-        return _framed(b"m", b"".join(key + inner for key, inner in pairs))
+        return dict(value)
     if isinstance(value, Sequence):
-        return _framed(b"l", b"".join(map(encode, value)))
+        return list(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
     raise NotNameable(f"a {type(value).__name__}")
 
 

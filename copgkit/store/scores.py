@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -49,7 +49,7 @@ class ScoreStore:
         """The scores under those of the keys that are there and undamaged."""
 
         def work(connection: sqlite3.Connection) -> dict[bytes, list[Score]]:
-            return dict(_sound(row for some in _batches(keys) for row in _rows(connection, some)))
+            return dict(sound(row for some in _batches(keys) for row in _rows(connection, some)))
 
         return self.file.attempt(work, {})
 
@@ -124,8 +124,8 @@ def _rows(connection: sqlite3.Connection, keys: Sequence[bytes]) -> Iterator[tup
     yield from connection.execute(f"SELECT key, row, checksum FROM scores WHERE key IN ({marks})", keys)
 
 
-def _sound(rows: Iterator[tuple[bytes, bytes, bytes]]) -> Iterator[tuple[bytes, list[Score]]]:
-    """The rows that are what was once written."""
+def sound(rows: Iterable[tuple[bytes, bytes, bytes]]) -> Iterator[tuple[bytes, list[Score]]]:
+    """Of rows (key, row, checksum) those that are what was once written, with their scores."""
     for key, row, check in rows:
         if isinstance(row, bytes) and check == checksum(key, row):
             scores = unpack(row)
