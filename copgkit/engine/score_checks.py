@@ -77,11 +77,11 @@ def _fault(score: object) -> str | None:
     if score.value is None:
         return None
     if isinstance(score.value, bool) or not isinstance(score.value, Real):
-        return f"the score's value is {type(score.value).__name__} {score.value!r}, not a number"
+        return f"the score's value is {type(score.value).__name__} {_short(score.value)}, not a number"
     try:
         return None if score.is_finite else f"the score is {score.value}"
     except OverflowError:  # a whole number that no float can hold
-        return f"the score has {len(str(abs(score.value)))} digits"
+        return "the score is larger than any float"
 
 
 def _plain(score: Score) -> Score:
