@@ -119,6 +119,7 @@ def test_tests_can_use_a_class_of_the_candidate(pool):
         ("import os; os.write(4, b'\\xff' * 64)", {"output"}),
         ("import os; os.write(4, b'\\0\\0\\0\\2??')", {"protocol"}),
         ("import os\nwhile True: os.write(4, b'\\0\\0\\0\\4l\\0\\0\\1')", {"protocol", "timeout"}),
+        ("import os; os.write(4, b'\\0\\0\\0\\1N')", {"protocol"}),
         ("import ctypes; ctypes.string_at(0)", {"killed"}),
     ],
 )

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _SYSTEM = ("/usr", "/lib", "/lib64")  # shared libraries
-FIRST_UID = 1_879_048_192  # 0x70000000, far above what any user directory hands out; below it the probe's
-
 _NOT_NEEDED = ("site-packages", "test", "tests", "idlelib", "ensurepip", "lib2to3", "tkinter", "config-*")
 
 

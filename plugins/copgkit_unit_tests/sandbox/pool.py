@@ -19,11 +19,12 @@ from typing import Literal, Self, TypeVar
 
 from .gate import Gate
 from .inside.settings import Settings
-from .interpreter import FIRST_UID, library_for_everyone, readable_folders, standard_library
+from .interpreter import library_for_everyone, readable_folders, standard_library
 from .limits import Limits, SandboxGone
 from .probe import probe
 from .profiles import LAYERS, Profile
 from .session import Session
+from .users import slot_user
 from .zygotes import Slot
 
 Role = Literal["candidate", "tests"]
@@ -56,7 +57,7 @@ class Pool:
         self._lock = threading.Lock()
         self._folder = tempfile.mkdtemp(prefix="copgkit-sandbox-")
         os.chmod(self._folder, 0o711)
-        self._library = library_for_everyone(self._folder) if self._changes_user_alone() else standard_library()
+        self._library = library_for_everyone(self._folder) if self._needs_public_library() else standard_library()
         self._slots = {role: [Slot(self._settings(role, number)) for number in range(workers)] for role in ROLES}
 
     def open(self, role: Role) -> Session:
@@ -107,7 +108,7 @@ class Pool:
             library=self._library,
             library_home=standard_library(),
             extra_paths=self._extra_paths,
-            uid=FIRST_UID + 2 * number + ROLES.index(role) if self._changes_user() else None,
+            uid=self._uid(role, number),
             cpu_seconds=self.limits.cpu_seconds,
             memory_mb=self.limits.memory_mb,
             threads=self.limits.threads,
@@ -116,10 +117,10 @@ class Pool:
             output_kb=self.limits.output_kb,
         )
 
-    def _changes_user(self) -> bool:
-        """Whether there is the right to give each slot a user of its own."""
-        return os.geteuid() == 0 and "privileges" in self._layers
+    def _uid(self, role: Role, number: int) -> int | None:
+        """A user of the slot's own, if there can be one."""
+        return slot_user(1 + 2 * number + ROLES.index(role)) if "privileges" in self._layers else None
 
-    def _changes_user_alone(self) -> bool:
-        """Whether that user sees the host's own files, where the interpreter may be out of reach."""
-        return self._changes_user() and "mount" not in self._layers
+    def _needs_public_library(self) -> bool:
+        """Whether a user of the slot's own has to read the host's files, where the interpreter may be out of reach."""
+        return self._uid("candidate", 0) is not None and "mount" not in self._layers

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from .inside.settings import Settings
-from .interpreter import FIRST_UID, bare_interpreter, readable_folders, standard_library
+from .interpreter import bare_interpreter, readable_folders, standard_library
 from .limits import SandboxUnavailable
 from .profiles import LAYERS, PROFILES, Profile
+from .users import slot_user
 
 _PATIENCE_SECONDS = 60.0
 _NAMESPACES = (
@@ -76,22 +77,30 @@ def _state(name: str, fault: str) -> LayerState:
 
 def _try_all(settings: Settings) -> dict[str, str]:
     """What is wrong with each layer; nothing if it works."""
-    finished = subprocess.run(
+    try:
+        answers, fault = _run_trials(settings), "its trial gave no answer"
+    except (OSError, subprocess.SubprocessError) as error:
+        answers, fault = "", f"its trial did not run: {error}"
+    lines = [line.split("\t", 2) for line in answers.splitlines()]
+    found = {name: "" if answer == "yes" else why or "no reason given" for name, answer, why in lines}
+    return dict.fromkeys(LAYERS["full"] + LAYERS["container"], fault) | found
+
+
+def _run_trials(settings: Settings) -> str:
+    return subprocess.run(
         bare_interpreter("inside.trials"),
         input=repr(settings.plain()),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         env={},
         cwd="/",
         timeout=_PATIENCE_SECONDS,
-    )
-    silent = dict.fromkeys(LAYERS["full"] + LAYERS["container"], f"its trial gave no answer {finished.stderr[-300:]}")
-    lines = [line.split("\t", 2) for line in finished.stdout.splitlines()]
-    return silent | {name: "" if answer == "yes" else why or "no reason given" for name, answer, why in lines}
+    ).stdout
 
 
 def _settings(folder: str) -> Settings:
-    uid = FIRST_UID - 1 if os.geteuid() == 0 else None
+    uid = slot_user(0)
     if uid is not None:
         os.chown(folder, uid, uid)
     return Settings(

@@ -26,7 +26,8 @@ from .inside.framing import REQUEST_BOUNDS
 from .inside.plain import COUNT, Bounds, Plain, WireError
 from .inside.zygote import EXIT_MEMORY
 from .limits import GoneKind, Limits, SandboxGone
-from .watch import Watched
+from .replies import is_reply
+from .watch import Watched, holds_more_than
 from .zygotes import Ending, Slot, ZygoteLost
 
 _TICK_SECONDS = 0.05
@@ -46,7 +47,7 @@ class Session:
         self._limits = limits
         self._bounds = Bounds(message_bytes=limits.output_kb << 10)
         self._gone: SandboxGone | None = None
-        self._runs_program = False
+        self._asked = "ready"
         self._buffer = bytearray()
         self._wall_left = _READY_SECONDS
         their_requests, self._requests = os.pipe()
@@ -66,11 +67,11 @@ class Session:
         self._watched = Watched(self._child.pidfd)
         self._await_ready()
 
-    def send(self, message: Plain) -> None:
+    def send(self, message: dict[str, Plain]) -> None:
         """Give the child something to do. Raises SandboxGone; WireError (a ValueError) if the message is too large."""
         content = encode(message, REQUEST_BOUNDS)
         self._check_present()
-        self._runs_program = isinstance(message, dict) and message.get("do") == "program"
+        self._asked = message.get("do", self._asked)  # an answer to a question asks for nothing new
         view = memoryview(COUNT.pack(len(content)) + content)
         while view:
             try:
@@ -80,21 +81,24 @@ class Session:
             except BrokenPipeError:
                 self._left()
 
-    def receive(self) -> Plain:
+    def receive(self) -> dict[str, Plain]:
         """The child's next message, waited for within the limits. Raises SandboxGone.
 
         After {"do": "program"}: {"stdout": str, "status": int}, once the program has ended.
         """
         self._check_present()
-        if self._runs_program:
+        if self._asked == "program":
             return self._receive_output()
         (length,) = COUNT.unpack(self._read(COUNT.size))
         if length > self._bounds.message_bytes:
             self._end("output", f"a reply of {length} bytes; {self._bounds.message_bytes} are allowed")
         try:
-            return decode(self._read(length), self._bounds)
+            message: dict[str, Plain] = decode(self._read(length), self._bounds)
         except WireError as error:
             self._end("protocol", str(error))
+        if not is_reply(message, self._asked):
+            self._end("protocol", f"a message that is no reply to '{self._asked}'")
+        return message
 
     def close(self) -> None:
         """End the child, whatever it does, and everything it started. May be called twice."""
@@ -120,8 +124,7 @@ class Session:
     def _await_ready(self) -> None:
         """Nothing hostile runs before the child has said that its layers are up."""
         try:
-            if self.receive() != {"ready": True}:
-                self._end("infrastructure", "the child did not say that it is ready")
+            self.receive()
         except SandboxGone as gone:
             self._gone = SandboxGone("infrastructure", f"the child could not be locked down ({gone.detail})")
             raise self._gone from gone
@@ -153,7 +156,7 @@ class Session:
             self._buffer += part
             return bool(part)
 
-    def _receive_output(self) -> Plain:
+    def _receive_output(self) -> dict[str, Plain]:
         while self._read_some():
             if len(self._buffer) > self._bounds.message_bytes:
                 self._end("output", f"more than {self._bounds.message_bytes} bytes of standard output")
@@ -188,8 +191,10 @@ class Session:
         used = self._watched.cpu_seconds()
         if used > self._limits.cpu_seconds:
             self._end("timeout", f"more than {self._limits.cpu_seconds:g} s of processor time")
-        if self._watched.threads() > self._limits.threads:
+        if self._watched.threads() > self._limits.threads + 1:  # the kernel's own limit may be one off
             self._end("killed", f"more than {self._limits.threads} threads")
+        if self._slot.folder_is_on_host and holds_more_than(self._slot.settings.scratch, self._limits.disk_mb):
+            self._end("output", f"more than {self._limits.disk_mb} MB in files")
         if self._wall_left > 0:
             return
         queued = self._watched.queued_seconds()

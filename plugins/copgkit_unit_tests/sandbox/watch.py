@@ -1,4 +1,4 @@
-"""Looking at a running child from outside: processor time, time spent waiting for a processor, number of threads.
+"""Looking at a running child from outside: processor time, time spent waiting for a processor, threads, files.
 
 Reads the child's processor clock and `/proc` by the process id behind its pidfd. Where there is neither (macOS), every
 figure is zero, and the kernel's own limits and the wall clock are all there is.
@@ -6,6 +6,7 @@ figure is zero, and the kernel's own limits and the wall clock are all there is.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -65,3 +66,26 @@ class Watched:
 
     def _proc(self, name: str) -> str:
         return Path(f"/proc/{self._pid}/{name}").read_text() if self._pid is not None else ""
+
+
+_FILES_PER_MB = 64
+
+
+def holds_more_than(folder: str, megabytes: int) -> bool:
+    """Whether a folder that somebody is writing to holds more than this, or very many files."""
+    size, number, folders = 0, 0, [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    number += 1
+                    size += entry.stat(follow_symlinks=False).st_size
+                    if size > megabytes << 20 or number > _FILES_PER_MB * megabytes:
+                        return True
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+        except FileNotFoundError:
+            continue
+        except OSError:  # a path too long for the kernel, or a folder nobody may enter
+            return True
+    return False

@@ -51,7 +51,11 @@ class Zygote:
         ours, theirs = socket.socketpair()
         ours.settimeout(_START_SECONDS)
         with theirs:
-            self._process = _start(theirs.fileno())
+            try:
+                self._process = _start(theirs.fileno())
+            except OSError as error:
+                ours.close()
+                raise SandboxUnavailable(f"sandbox: no bare interpreter can be started: {error}.") from error
         self._control = Control(ours)
         try:
             answer, _ = self._ask(settings.plain())
@@ -118,6 +122,11 @@ class Slot:
         self.sessions = 0  # open ones, counted up by the pool and down by themselves
         self._lock = threading.Lock()
         self._zygote: Zygote | None = None
+
+    @property
+    def folder_is_on_host(self) -> bool:
+        """Whether an execution writes to the host's own disk, where nothing but watching limits it."""
+        return "mount" not in self.settings.layers
 
     def spawn(self, requests_fd: int, replies_fd: int) -> tuple[Zygote, Spawned]:
         """A child and the zygote it belongs to. A lost zygote is replaced once; then raises ZygoteLost."""

@@ -14,7 +14,7 @@ import resource
 from .settings import Settings
 
 _MB = 1 << 20
-_OWN_PROCESSES = 3  # the zygote, the one that waits for it, and the child
+_OTHERS = 2  # the zygote and the one that waits for it
 
 
 def apply_limits(settings: Settings) -> None:
@@ -29,7 +29,7 @@ def apply_limits(settings: Settings) -> None:
         if hasattr(resource, name):
             _lower(getattr(resource, name), 0)
     if settings.uid is not None or "user" in settings.layers:
-        _lower(resource.RLIMIT_NPROC, settings.threads + _OWN_PROCESSES)
+        _lower(resource.RLIMIT_NPROC, settings.threads + _OTHERS)
 
 
 def _lower(limit: int, value: int) -> None:

@@ -58,6 +58,12 @@ def compiled(machine_name: str, own_pid: int) -> bytes:
     return _fixed_part(machine_name) + b"".join(to_itself) + _instruction(_RETURN, _refusal(errno.EPERM))
 
 
+def checked_numbers(machine_name: str) -> list[int]:
+    """The calls that pass for some arguments only."""
+    checked = [_CLONE, *_TO_ITSELF, *(number for number, _, _ in _BY_ARGUMENT)]
+    return [number[machine_name] for number in checked]
+
+
 @cache
 def _fixed_part(machine_name: str) -> bytes:
     """All but what depends on the process; made once, in the zygote."""
