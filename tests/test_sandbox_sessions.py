@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 from sandbox_world import AVAILABLE, LIMITS, examine, load_and_call, run_program
@@ -186,7 +187,8 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     deep = "import os\nfor _ in range(1200):\n    os.mkdir('d'); os.chdir('d')\nopen('x', 'w')\ndef f(): return 1"
     descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-    with Pool(AVAILABLE[0], LIMITS, workers=1) as pool:
+    limits = replace(LIMITS, cpu_seconds=5.0, wall_seconds=30.0, disk_mb=64)
+    with Pool(AVAILABLE[0], limits, workers=1) as pool:
         assert load_and_call(pool, deep)["value"] == 1
     assert list(tmp_path.iterdir()) == []
     if descriptors:
