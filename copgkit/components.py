@@ -92,6 +92,10 @@ class Component:
     def setup(self) -> None:
         """Prepares the component; called once, after `options` and `context` are set."""
 
+    def describe_run(self) -> Mapping[str, str]:
+        """What it found on this machine, by name, for `run.json` ({"sandbox": "full"}); short, and nothing private."""
+        return {}
+
     def close(self) -> None:
         """Releases what the component holds (models, processes). It may be called more than once."""
 

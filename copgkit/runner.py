@@ -103,6 +103,7 @@ class _Run:
             policy=self.policy,
             reference=self.reference,
             prompts=held_out,
+            samples_per_prompt=recipe.evaluate.samples_per_prompt,
             panel=self.panel,
             evaluators=self.evaluators,
             settings=GenerationSettings(temperature=recipe.evaluate.temperature, seed=recipe.seed),
@@ -256,10 +257,19 @@ class _Run:
             "components": {
                 part.key: f"{part.registered.name} ({part.registered.owner})" for part in self.resolved.parts
             },
+            "found": self._found(),
             "device": str(self.accelerator.device),
             "warnings": list(self.progress.warnings),
             "scoring": self.panel.record(),
         }
+
+    def _found(self) -> dict[str, dict[str, str]]:
+        """What components say of this run, by their place in the recipe."""
+        parts = self.resolved.parts
+        used = (parts.sampler, *parts.rewards, *parts.evaluators)
+        components = (self.sampler, *(judge.source for judge in self.panel.judges), *self.evaluators)
+        told = {part.key: dict(one.describe_run()) for part, one in zip(used, components, strict=True)}
+        return {key: found for key, found in told.items() if found}
 
     def _log(self, figures: Mapping[str, float]) -> None:
         row = {"step": self.step, **figures}

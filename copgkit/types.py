@@ -189,11 +189,16 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluator sees: samples of the policy and of the reference for the same prompts in the same order."""
+    """What an evaluator sees: one sample of the policy and of the reference for each prompt, in the same order.
+
+    by_prompt: all samples of the policy that were drawn for each prompt, the one in `samples` first
+    (`evaluate.samples_per_prompt`).
+    """
 
     step: int
     samples: Sequence[Sample]
     reference_samples: Sequence[Sample]
+    by_prompt: Sequence[Sequence[Sample]] = ()
 
 
 @dataclass(frozen=True, slots=True)

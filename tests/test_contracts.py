@@ -60,6 +60,11 @@ def _completion(text, **changes):
     return Completion(Prompt("p", answer="known"), text, **changes)
 
 
+def _program(result):
+    facts = {"entry_point": "f", "inputs": [[1], [2]], "outputs": [2, 4]}
+    return Completion(Prompt("Double it.", facts=facts), f"def f(x):\n    return {result}")
+
+
 CASES = {
     "prompt source/jsonl": {"options": {"path": "posts.jsonl", "limit": 2}},
     "prompt source/parquet": {"options": {"path": "set/*.parquet"}},
@@ -91,6 +96,11 @@ CASES = {
     "reward source/length": {"options": {"minimum": 3}, "other_options": {"minimum": 2}},
     "reward source/copy-rate": {"other_options": {"span_words": 2}},
     "reward source/format": {"other_options": {"open": -0.5}},
+    "reward source/unit-tests": {
+        "options": {"profile": "weak", "workers": 2},
+        "other_options": {"profile": "weak", "workers": 2, "value": "share-passed"},
+        "completions": [_program("2 * x"), _program("x + 1"), _program("x +"), _program("x / 0"), _program("f(x)")],
+    },
     "evaluator/reward-summary": {},
     "evaluator/kl": {},
     "evaluator/win-rate": {},

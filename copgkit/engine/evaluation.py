@@ -3,12 +3,16 @@
 The validation loss of an off-policy objective does not show a collapse of the policy (theory: too small a beta), so
 every evaluation draws fresh completions. Policy and reference use the same prompts and the same random numbers, which
 makes their difference less noisy than either.
+
+More than one sample for each prompt serves evaluators that ask for them (pass@k). Every other figure is of the first
+sample of each prompt, so that its samples are independent and its interval stays right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 
@@ -16,9 +20,11 @@ from copgkit.components import Evaluator
 from copgkit.engine.policy import Policy
 from copgkit.engine.scoring import Panel
 from copgkit.progress import Progress
-from copgkit.types import Completion, Estimate, Evaluation, GenerationSettings, Group, Prompt, Sample
+from copgkit.types import Estimate, Evaluation, GenerationSettings, Group, Prompt, Sample
 
 _PROMPTS_PER_CALL = 64
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -31,61 +37,73 @@ class Examination:
     panel: Panel
     evaluators: Sequence[Evaluator]
     settings: GenerationSettings
+    samples_per_prompt: int = 1
     progress: Progress = field(default_factory=Progress)
     reference_samples: list[Sample] = field(default_factory=list)
+    _reference_by_prompt: list[list[Sample]] = field(default_factory=list)
 
     def hold(self, step: int) -> tuple[dict[str, float], list[Sample]]:
         """The figures of the policy as it is now (`eval/...` metric names) and the samples behind them.
 
         The first call also draws the reference's samples, which all later ones are compared with.
         """
-        if not self.reference_samples:
-            self.reference_samples = self._samples(self.reference)
-        samples = self.reference_samples if step == 0 else self._samples(self.policy)
-        evaluation = Evaluation(step, samples, self.reference_samples)
+        if not self._reference_by_prompt:
+            self._reference_by_prompt = self._samples(self.reference)
+            self.reference_samples = [row[0] for row in self._reference_by_prompt]
+        by_prompt = self._reference_by_prompt if step == 0 else self._samples(self.policy)
+        samples = [row[0] for row in by_prompt]
+        evaluation = Evaluation(step, samples, self.reference_samples, by_prompt)
         row: dict[str, float] = {}
         for evaluator in self.evaluators:
             row.update(as_metrics(evaluator.evaluate(evaluation)))
         return row, samples
 
-    def _samples(self, model: Policy) -> list[Sample]:
-        completions = self._generate(model)
-        groups = [Group(completion.prompt, (completion,)) for completion in completions]
-        verdicts = [row[0] for row in self.panel.judge(groups)]
+    def _samples(self, model: Policy) -> list[list[Sample]]:
+        groups = self._generate(model)
+        verdicts = self.panel.judge(groups)
+        self._tell_failures([verdict.failure for row in verdicts for verdict in row])
         ratios = self._log_ratios(model, groups)
-        failures = [verdict.failure for verdict in verdicts if verdict.failure is not None]
-        if failures:
-            self.progress.warning(
-                f"evaluation: {len(failures)} of {len(verdicts)} samples have no reward and are left out of its mean:"
-                f" {failures[0]}"
-            )
         return [
-            Sample(completion, verdict.scores, verdict.reward, ratio)
-            for completion, verdict, ratio in zip(completions, verdicts, ratios, strict=True)
+            [
+                Sample(completion, verdict.scores, verdict.reward, ratio)
+                for completion, verdict, ratio in zip(group.completions, *of_group, strict=True)
+            ]
+            for group, of_group in zip(groups, zip(verdicts, ratios, strict=True), strict=True)
         ]
 
-    def _generate(self, model: Policy) -> list[Completion]:
-        completions: list[Completion] = []
+    def _tell_failures(self, failures: Sequence[str | None]) -> None:
+        failed = [failure for failure in failures if failure is not None]
+        if failed:
+            self.progress.warning(
+                f"evaluation: {len(failed)} of {len(failures)} samples have no reward and are left out of its mean:"
+                f" {failed[0]}"
+            )
+
+    def _generate(self, model: Policy) -> list[Group]:
+        groups: list[Group] = []
         with self.progress.phase("evaluate: generate", total=len(self.prompts), unit="prompts") as phase:
-            for start in range(0, len(self.prompts), _PROMPTS_PER_CALL):
-                chunk = self.prompts[start : start + _PROMPTS_PER_CALL]
-                completions += [row[0] for row in model.generate(chunk, 1, self.settings) if row]
+            for chunk in _chunks(self.prompts):
+                rows = model.generate(chunk, self.samples_per_prompt, self.settings)
+                groups += [Group(row[0].prompt, tuple(row)) for row in rows if row]
                 phase.advance(len(chunk))
-        if model is self.reference and len(completions) < len(self.prompts):
-            left_out = len(self.prompts) - len(completions)
+        if model is self.reference and len(groups) < len(self.prompts):
+            left_out = len(self.prompts) - len(groups)
             self.progress.warning(f"evaluation: {left_out} prompts are longer than policy.max_prompt_tokens: left out.")
-        return completions
+        return groups
 
     @torch.no_grad()
-    def _log_ratios(self, model: Policy, groups: Sequence[Group]) -> list[float]:
+    def _log_ratios(self, model: Policy, groups: Sequence[Group]) -> list[list[float]]:
         if model is self.reference:
-            return [0.0] * len(groups)
-        ratios: list[float] = []
-        for start in range(0, len(groups), _PROMPTS_PER_CALL):
-            chunk = groups[start : start + _PROMPTS_PER_CALL]
-            ratio_G1 = self.policy.log_probs(chunk).double() - self.reference.log_probs(chunk).double()
-            ratios += ratio_G1[:, 0].tolist()
+            return [[0.0] * len(group.completions) for group in groups]
+        ratios: list[list[float]] = []
+        for chunk in _chunks(groups):
+            ratio_GK = self.policy.log_probs(chunk).double() - self.reference.log_probs(chunk).double()
+            ratios += ratio_GK.tolist()
         return ratios
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + _PROMPTS_PER_CALL] for start in range(0, len(items), _PROMPTS_PER_CALL))
 
 
 def as_metrics(figures: Mapping[str, Estimate]) -> dict[str, float]:

@@ -129,7 +129,7 @@ class _Planner:
         return Figure("generation", value, "completions", f"drawn from the {plan.generator}{tokens}")
 
     def _evaluated(self) -> int | None:
-        """Completions generated for evaluation: one of the reference and, after step 0, one of the policy each time."""
+        """Completions generated for evaluation: those of the reference and, after step 0, of the policy each time."""
         evaluate, part = self.recipe.evaluate, self.resolved.parts.evaluation_prompts
         if part is None:
             return 0
@@ -138,7 +138,8 @@ class _Planner:
             count = evaluate.max_prompts if count is None else min(count, evaluate.max_prompts)
         if self.steps is None:
             return None
-        return product(count, 1 + (math.ceil(self.steps / evaluate.every) if evaluate.every else 1))
+        times = 1 + (math.ceil(self.steps / evaluate.every) if evaluate.every else 1)
+        return product(count, evaluate.samples_per_prompt, times)
 
     def _how_evaluated(self) -> str:
         evaluate = self.recipe.evaluate

@@ -171,6 +171,9 @@ class EvaluateSettings(Section):
     every: PositiveInt | None = Field(None, description="Steps between evaluations; null: before and after only.")
     prompts: Use | None = Field(None, description="Held-out prompts; null: no evaluation by generation.")
     max_prompts: PositiveInt | None = Field(None, description="Only the first so many.")
+    samples_per_prompt: PositiveInt = Field(
+        1, description="Completions drawn for each prompt. Figures use the first; pass-at-k uses all of them."
+    )
     temperature: float = Field(1.0, ge=0, description="0 is greedy; KL is then not estimated.")
     evaluators: list[Use] = Field(default_factory=list, alias="with", description="Evaluators.")
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
