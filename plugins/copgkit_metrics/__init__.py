@@ -1,11 +1,12 @@
-"""What can be measured on samples of the policy."""
+"""What can be measured on samples of the policy, and metrics as rewards."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from copgkit import hookimpl
-from copgkit_metrics.evaluators import KL, HubMetric, RewardSummary, Rouge, WinRate
+from copgkit_metrics.evaluators import KL, MetricFigures, RewardSummary, Rouge, WinRate
+from copgkit_metrics.reward import MetricReward
 
 
 @hookimpl
@@ -15,4 +16,10 @@ def register_evaluators(register: Any) -> None:
     register("kl", KL)
     register("win-rate", WinRate)
     register("rouge", Rouge)
-    register("metric", HubMetric)
+    register("metric", MetricFigures)
+
+
+@hookimpl
+def register_reward_sources(register: Any) -> None:
+    """Announces `metric`."""
+    register("metric", MetricReward)

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import Field
 
-from copgkit import DataError, Estimate, Evaluation, Evaluator, PluginError, Sample
+from copgkit import DataError, Estimate, Evaluation, Evaluator, Sample
 from copgkit_metrics.intervals import mean, share
+from copgkit_metrics.loading import MetricChoice, MetricLoader, numbers_in
 
 
 class RewardSummary(Evaluator):
@@ -92,34 +93,32 @@ class Rouge(Evaluator):
         return {f"rouge/{name}": mean(values) for name, values in scores.items()}
 
 
-class HubMetric(Evaluator):
-    """Any metric of the `evaluate` library, by its hub name or the path of a metric script beside the recipe.
+class MetricFigures(Evaluator):
+    """Any metric of the `evaluate` library over all completions: ROUGE, BLEU, exact match, a script, or a hub name.
 
-    Hub names need a network the first time. A metric's script is code that runs with your rights: use those you trust.
+    A metric is code that runs with your rights: use those you trust. Hub names need a network the first time.
     """
 
-    class Options(Evaluator.Options):
-        metric: str = Field(description="For instance 'bleu' or 'metrics/my_metric.py'.")
-        arguments: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of its compute().")
+    class Options(MetricChoice):
+        pass
+
+    def setup(self) -> None:
+        """Looks at the name; the metric itself is loaded at the first use."""
+        self._loader = MetricLoader(self.options, self.context, f"evaluator '{self.context.name}'")
 
     def evaluate(self, evaluation: Evaluation) -> Mapping[str, Estimate]:
-        """Its numbers over the whole set; without an interval, because the metric gives none."""
-        import evaluate as library
-
-        name = self.options.metric
-        try:
-            metric = library.load(self.context.model(name))
-        except Exception as fault:  # evaluate raises many kinds, all of them for the user to mend
-            raise PluginError(
-                f"evaluator '{self.context.name}': the metric '{name}' cannot be loaded ({type(fault).__name__})."
-                " Hub metrics need a network; 'rouge' works without."
-            ) from fault
+        """Its numbers. A list of one value for each completion gives a mean with its interval; a number over the whole
+        set stands without one, because the metric gives none."""
         predictions, answers = answered(evaluation.samples, self.context.name)
-        result = metric.compute(predictions=predictions, references=answers, **self.options.arguments) or {}
-        numbers = {key: float(value) for key, value in result.items() if isinstance(value, int | float)}
-        return {
-            f"{self.context.name}/{key}": Estimate(value, value, value, len(answers)) for key, value in numbers.items()
-        }
+        result = self._loader.compute(predictions, answers)
+        figures: dict[str, Estimate] = {}
+        for key, value in result.items():
+            numbers = numbers_in(value)
+            if numbers is not None and len(numbers) == len(answers):
+                figures[f"{self.context.name}/{key}"] = mean(numbers)
+            elif numbers is not None and len(numbers) == 1:
+                figures[f"{self.context.name}/{key}"] = Estimate(numbers[0], numbers[0], numbers[0], len(answers))
+        return figures
 
 
 def answered(samples: Sequence[Sample], name: str) -> tuple[list[str], list[str]]:
