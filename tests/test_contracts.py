@@ -101,6 +101,11 @@ CASES = {
         "other_options": {"profile": "weak", "workers": 2, "value": "share-passed"},
         "completions": [_program("2 * x"), _program("x + 1"), _program("x +"), _program("x / 0"), _program("f(x)")],
     },
+    "reward source/metric": {
+        "options": {"metric": "bleu", "without_answer": "abstain"},
+        "other_options": {"metric": "bleu", "arguments": {"max_order": 2}},
+        "abstains_on": [Completion(Prompt("p"), "there is no answer to this one")],
+    },
     "evaluator/reward-summary": {},
     "evaluator/kl": {},
     "evaluator/win-rate": {},
