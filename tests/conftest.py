@@ -13,6 +13,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # No test may read what an earlier one, or a run of the user's, has scored.
 os.environ["COPGKIT_CACHE"] = tempfile.mkdtemp(prefix="copgkit-tests-")
 
+# Metric scripts are copied into a folder and imported from there: here, into one that goes with the tests.
+_MODULES = tempfile.TemporaryDirectory(prefix="copgkit-tests-")
+os.environ["HF_MODULES_CACHE"] = _MODULES.name
+
 WORDS = ("the cat dog sat ran on under mat hill and then it was happy sad ? . : a b c").split()  # noqa: SIM905
 
 

@@ -34,14 +34,6 @@ class Mine(evaluate.Metric):
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _modules(tmp_path_factory):
-    """The library copies scripts into one folder of the process: here, one that the tests leave behind."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evaluate.config.HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
-        yield
-
-
 @pytest.fixture
 def script(tmp_path):
     """Makes `metric` components whose metric is a script with the given body."""
