@@ -52,7 +52,7 @@ def _asked(answer, *texts, **options):
 
 
 def test_a_grade_comes_back_with_what_it_cost():
-    (score,), judge, source = _asked(
+    (score,), judge, _ = _asked(
         lambda *_: "It is good.\nGrade: 7", prompt_price=2.0, completion_price=10.0, keep_answers=True
     )
     assert score.value == 7.0
@@ -70,8 +70,18 @@ def test_a_grade_comes_back_with_what_it_cost():
         "max_tokens": 1024,
         "messages": [{"role": "user", "content": "Post: a post\nSummary: a summary"}],
     }
-    (told,) = source.context.progress.messages
-    assert "1 grades and 0 failures so far, in 1 requests with 100 prompt and 10 completion tokens, cost 0.0003" in told
+
+
+def test_the_log_says_in_the_end_what_everything_cost_failures_included():
+    def answer(_, body):
+        return "nonsense" if "bad" in body["messages"][0]["content"] else "Grade: 7"
+
+    _, _, source = _asked(answer, "good", "bad", prompt_price=2.0)
+    source.close(), source.close()
+    assert source.context.progress.messages == [
+        "reward source 'judge': 1 grades and 1 failures in 3 requests, with 300 prompt and 30 completion tokens,"
+        " cost 0.0006"
+    ]
 
 
 def test_the_body_can_be_added_to_and_a_key_taken_out_of_it():
@@ -164,11 +174,10 @@ def test_nonsense_is_asked_for_once_more_with_a_reminder():
 
 
 def test_nonsense_twice_is_a_failure_that_says_so():
-    (score,), judge, source = _asked(lambda *_: "Grade: 95")
+    (score,), judge, _ = _asked(lambda *_: "Grade: 95")
     assert score.value is None
     assert score.failure == "the grade 95 is not between 1 and 10, after 2 requests"
     assert len(judge.bodies) == 2
-    assert "0 grades and 1 failures" in source.context.progress.messages[0]
 
 
 def test_an_answer_that_ran_into_max_tokens_says_so():
@@ -336,6 +345,7 @@ def test_grades_keep_the_order_of_the_completions_and_workers_are_bounded():
     scores, judge, _ = _asked(answer, *[f"number {n}" for n in range(30)], workers=4)
     assert [score.value for score in scores] == [1.0 + n % 10 for n in range(30)]
     assert 2 <= judge.most_at_once <= 4
+    assert _judge("https://judge.example/v1", workers=4).completions_per_call == 16  # whatever the clock says
 
 
 def test_nothing_to_grade_asks_nothing():
@@ -360,6 +370,7 @@ def test_the_key_is_sent_and_shown_nowhere(answer, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", SECRET + "\n")
     scores, judge, source = _asked(answer, api_key_env="JUDGE_KEY", retries=0, keep_answers=True)
     assert judge.headers[0]["Authorization"] == f"Bearer {SECRET}"
+    source.close()
     shown = [scores, source.fingerprint(), source.context.progress.messages, source.options, vars(source)]
     assert SECRET not in repr(shown)
     assert len(judge.bodies) <= 2

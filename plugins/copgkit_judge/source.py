@@ -87,7 +87,7 @@ class JudgeModel(RewardSource):
         workers: int = Field(8, ge=1, le=256, description="Requests under way at once.")
         timeout: float = Field(60.0, gt=0, description="Seconds for one request.")
         deadline: float = Field(
-            1800.0, gt=0, description="Seconds for one call with up to 128 groups; what is late has failed."
+            1800.0, gt=0, description="Seconds for four completions of each worker together; what is late has failed."
         )
         retries: int = Field(5, ge=0, le=100, description="How often to ask again after 429, 5xx, or no answer.")
         backoff: float = Field(1.0, ge=0, description="Seconds before the first of these, doubled each time.")
@@ -115,6 +115,11 @@ class JudgeModel(RewardSource):
         patience = Patience(options.retries, options.backoff, options.longest_wait, self.context.seed)
         self._examiner = Examiner(endpoint.ask, reader, patience, options.system, options.timeout)
 
+    @property
+    def completions_per_call(self) -> int:  # type: ignore[override]
+        """Enough to keep every worker busy, few enough that little is lost with a run that is killed."""
+        return 4 * int(self.options.workers)
+
     def score(self, completions: Sequence[Completion]) -> Sequence[Score]:
         """One grade per completion, in order. Notes: requests, tokens and, where prices are given, cost."""
         questions = [fill(self.options.prompt, completion, self._where) for completion in completions]
@@ -136,6 +141,18 @@ class JudgeModel(RewardSource):
         """Changes with what is asked and how it is read; not with keys, prices, patience or the number of workers."""
         judged_by = self.options.model_dump_json(include=_JUDGED_BY)
         return f"{type(self).__module__}.{type(self).__qualname__}:{judged_by}"
+
+    def close(self) -> None:
+        """Says what was asked for and what it cost, failures included."""
+        totals, self._totals = self._totals, Grading()
+        graded, failed, self._graded, self._failed = self._graded, self._failed, 0, 0
+        cost = self._cost(totals)
+        if totals.requests:
+            self.context.progress.message(
+                f"{self._where}: {graded} grades and {failed} failures in {totals.requests} requests, with"
+                f" {totals.prompt_tokens} prompt and {totals.completion_tokens} completion tokens"
+                + ("" if cost is None else f", cost {cost:.4g}")
+            )
 
     @property
     def _where(self) -> str:
@@ -182,7 +199,6 @@ class JudgeModel(RewardSource):
         return (grading.prompt_tokens * (prompt or 0) + grading.completion_tokens * (completion or 0)) / 1e6
 
     def _count(self, gradings: Sequence[Grading]) -> None:
-        """Adds to the totals and tells them."""
         totals = self._totals
         for grading in gradings:
             totals.requests += grading.requests
@@ -190,9 +206,3 @@ class JudgeModel(RewardSource):
             totals.completion_tokens += grading.completion_tokens
         self._graded += sum(grading.failure is None for grading in gradings)
         self._failed += sum(grading.failure is not None for grading in gradings)
-        cost = self._cost(totals)
-        self.context.progress.message(
-            f"{self._where}: {self._graded} grades and {self._failed} failures so far, in {totals.requests} requests"
-            f" with {totals.prompt_tokens} prompt and {totals.completion_tokens} completion tokens"
-            + ("" if cost is None else f", cost {cost:.4g}")
-        )
