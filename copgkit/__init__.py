@@ -42,12 +42,15 @@ from copgkit.workers import bounded_map
 if TYPE_CHECKING:
     from copgkit.recipe import Recipe, load_recipe
     from copgkit.runner import RunResult, run
+    from copgkit.store import open_lines, read_rows
 
 _HEAVY = {
     "run": "copgkit.runner",
     "RunResult": "copgkit.runner",
     "load_recipe": "copgkit.recipe",
     "Recipe": "copgkit.recipe",
+    "open_lines": "copgkit.store",
+    "read_rows": "copgkit.store",
 }
 
 
@@ -98,5 +101,7 @@ __all__ = [
     "bounded_map",
     "hookimpl",
     "load_recipe",
+    "open_lines",
+    "read_rows",
     "run",
 ]

@@ -24,10 +24,11 @@ class Message(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A completion that came with the data, and the scores that came with it (by column name)."""
+    """A completion that came with the data, and the scores that came with it (by column name): plain numbers, or a
+    `Score` where there is more to say (an abstention, a failure, notes)."""
 
     text: str
-    scores: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float | Score] = field(default_factory=dict)
     token_ids: tuple[int, ...] | None = None
     finished: bool = True
 
@@ -39,7 +40,7 @@ class Prompt:
     content: plain text, or the turns of a conversation (the tokenizer's chat template is applied to those).
     facts: what is known about this prompt and no model sees; rewards and evaluators may read it (tests, labels, ...).
     answer: a known good text, where there is one.
-    recorded: completions that came with the data, for the `recorded` sampler.
+    recorded: completions that came with the data, for the `recorded` sampler; recorded_weights: their pair weights.
     origin: where it was read ("posts.jsonl:17"), for messages.
     """
 
@@ -49,6 +50,7 @@ class Prompt:
     answer: str | None = None
     recorded: tuple[Recorded, ...] = ()
     origin: str = ""
+    recorded_weights: PairWeights | None = None
 
     @property
     def text(self) -> str:
@@ -80,7 +82,7 @@ class Completion:
     text: str
     token_ids: tuple[int, ...] | None = None
     finished: bool = True
-    recorded_scores: Mapping[str, float] = field(default_factory=dict)
+    recorded_scores: Mapping[str, float | Score] = field(default_factory=dict)
 
 
 PairWeights = tuple[tuple[float, ...], ...]

@@ -78,10 +78,11 @@ def test_the_jsonl_prompt_source_reads_what_was_written(tmp_path):
     source = JsonLines(JsonLines.Options(path="groups.jsonl"), Context(name="jsonl", folder=tmp_path))
     (prompt,) = source.load()
     assert [dict(one.scores) for one in prompt.recorded] == [
-        {"nli": 0.1 + 0.2},
-        {"nli": 0.0},
+        {"column": 0.1, "nli": 0.1 + 0.2, "judge": Score.failed("no sandbox")},
+        {"nli": Score(0.0, {"timeout": 1.0, "why": "loop"}), "judge": Score.abstain("not a program")},
         {"nli": -1e-300, "judge": 3},
     ]
+    assert prompt.recorded_weights == scored_group().group.pair_weights
     assert [one.token_ids for one in prompt.recorded] == [(5, 0, 2), None, ()]
     assert dict(prompt.facts) == {"tests": ["assert f(1) == 2"], "n": 3}
 

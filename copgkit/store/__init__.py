@@ -5,6 +5,7 @@ Standard library only."""
 from copgkit.store.groups import read_groups, write_groups
 from copgkit.store.journal import Journal, read_metrics
 from copgkit.store.provenance import collect, file_hash, installed_versions, machine, plugin_versions
+from copgkit.store.row_files import open_lines, read_rows
 from copgkit.store.run_folder import RunFolder
 from copgkit.store.samples import read_samples, write_samples
 from copgkit.store.score_keys import SourceIdentity
@@ -24,10 +25,12 @@ __all__ = [
     "file_hash",
     "installed_versions",
     "machine",
+    "open_lines",
     "plugin_versions",
     "prune",
     "read_groups",
     "read_metrics",
+    "read_rows",
     "read_samples",
     "stored_sources",
     "write_groups",

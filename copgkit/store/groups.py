@@ -100,8 +100,9 @@ def _completion_out(completion: Completion, scores: Mapping[str, Score]) -> dict
         "token_ids": completion.token_ids,
         "scores": {name: score_out(score) for name, score in scores.items()},
     }
-    notes = {name: _plain(score.notes) for name, score in scores.items() if score.notes}
-    recorded = _plain(completion.recorded_scores)
+    came = {name: score for name, score in completion.recorded_scores.items() if isinstance(score, Score)}
+    notes = {name: _plain(score.notes) for name, score in (came | dict(scores)).items() if score.notes}
+    recorded = _plain(completion.recorded_scores) | {name: score_out(score) for name, score in came.items()}
     return row | ({"notes": notes} if notes else {}) | ({"recorded_scores": recorded} if recorded else {})
 
 
@@ -122,13 +123,20 @@ def _scored_group(row: dict[str, Any], place: str) -> ScoredGroup:
             text=one["text"],
             token_ids=None if one["token_ids"] is None else tuple(one["token_ids"]),
             finished=one["finished"],
-            recorded_scores=one.get("recorded_scores", {}),
+            recorded_scores=_recorded(one),
         )
         for one in row["completions"]
     )
     weights = row["pair_weights"] and tuple(map(tuple, row["pair_weights"]))
     steps = {name: _columns(row["completions"], name) for name in _STEPS}
     return ScoredGroup(Group(prompt, completions, weights), _scores(row["completions"]), tuple(row["rewards"]), **steps)
+
+
+def _recorded(one: dict[str, Any]) -> dict[str, float | Score]:
+    """The scores that came with the data; what is no plain number, or has notes of its own, is a Score."""
+    notes = {name: said for name, said in one.get("notes", {}).items() if name not in one["scores"]}
+    scores = {name: score_in(value, notes.get(name)) for name, value in one.get("recorded_scores", {}).items()}
+    return {name: score if score.value is None or score.notes else score.value for name, score in scores.items()}
 
 
 def _content(given: Any) -> str | tuple[Message, ...]:

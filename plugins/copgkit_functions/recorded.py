@@ -26,7 +26,7 @@ class RecordedScore(RewardSource):
         column: str = Field(description="The score's name in the data.")
 
     def score(self, completions: Sequence[Completion]) -> Sequence[Score]:
-        """The recorded numbers. Raises DataError for a column that no completion has although all have others, and
+        """The recorded scores, abstentions and failures among them. Raises DataError for a column that no completion has although all have others, and
         for what is no finite number."""
         columns = {name for completion in completions for name in completion.recorded_scores}
         if columns and self.options.column not in columns and all(each.recorded_scores for each in completions):
@@ -47,7 +47,10 @@ class RecordedScore(RewardSource):
         if column not in scores:
             others = f"there are: {', '.join(scores)}" if scores else "it came without scores"
             return Score.failed(f"no recorded score '{column}'; {others}")
-        value = finite_number(scores[column])
+        recorded = scores[column]
+        if isinstance(recorded, Score):
+            return recorded
+        value = finite_number(recorded)
         if value is None:
             raise DataError(
                 f"{named(completion)}: {self._where}: the score '{column}' is {scores[column]!r}. Give a finite number."

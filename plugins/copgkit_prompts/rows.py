@@ -1,8 +1,10 @@
-"""From a row of data to a Prompt: prompts alone, conversations, scored groups, and preference pairs, as they are."""
+"""From a row of data to a Prompt: prompts alone, conversations, scored groups, and preference pairs, as they are.
+
+What a completion may hold and how its scores are read is in `recorded.py`.
+"""
 
 from __future__ import annotations
 
-import math
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from copgkit import DataError, Message, Prompt, Recorded
+from copgkit_prompts.recorded import completion_of, weights_of
 
 PREFERENCE = "preference"
 """The score of a preference pair's completions: 1 for the chosen one, 0 for the rejected one."""
@@ -50,6 +53,7 @@ def prompt_of_row(row: Any, place: str, fields: Fields) -> Prompt:
         answer=_text(row.get(fields.answer_field), fields.answer_field, place) or answer,
         recorded=tuple(recorded),
         origin=place,
+        recorded_weights=weights_of(row.get("pair_weights"), len(recorded), place),
     )
 
 
@@ -95,7 +99,7 @@ def _recorded(row: Mapping[str, Any], place: str, fields: Fields) -> list[Record
         raise DataError(f"{place}: '{fields.completions_field}' is not a list.")
     columns = _columns(row.get(fields.scores_field), len(given), place, fields.scores_field)
     return [
-        _completion(one, {name: values[k] for name, values in columns.items()}, f"{place}, completion {k + 1}")
+        completion_of(one, {name: values[k] for name, values in columns.items()}, f"{place}, completion {k + 1}")
         for k, one in enumerate(given)
     ]
 
@@ -110,32 +114,6 @@ def _columns(given: Any, size: int, place: str, field: str) -> dict[str, Sequenc
             found = len(values) if isinstance(values, Sequence) else type(values).__name__
             raise DataError(f"{place}: '{field}.{name}' has {found} scores for {size} completions. One each, in order.")
     return dict(given)
-
-
-def _completion(given: Any, scores: dict[str, Any], place: str) -> Recorded:
-    if isinstance(given, str):
-        return Recorded(given, _numbers(scores, place))
-    if not isinstance(given, Mapping) or not isinstance(given.get("text"), str):
-        raise DataError(f"{place}: neither a text nor an object with a 'text'.")
-    token_ids = given.get("token_ids")
-    return Recorded(
-        text=given["text"],
-        scores=_numbers(scores | dict(given.get("scores") or {}), place),
-        token_ids=tuple(token_ids) if token_ids is not None else None,
-        finished=bool(given.get("finished", True)),
-    )
-
-
-def _numbers(scores: Mapping[str, Any], place: str) -> dict[str, float]:
-    """Finite numbers by name; null, and what a run stored as a failure, means that there is no score."""
-    numbers = {}
-    for name, value in scores.items():
-        if value is None or isinstance(value, Mapping):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise DataError(f"{place}: the score '{name}' is {value!r}. Give a finite number, or null for none.")
-        numbers[name] = float(value)
-    return numbers
 
 
 def _preference(

@@ -1,22 +1,16 @@
-"""The three readers. Each yields (place, row) pairs; `rows.py` makes prompts of them.
-
-JSON lines are read with the json module and not through `datasets`: Arrow gives all rows the same columns, so facts
-whose keys differ from row to row would come back with keys that were never there, and a broken line is not named.
-"""
+"""The three sources. Each yields (place, row) pairs, which `rows.py` makes prompts of."""
 
 from __future__ import annotations
 
 import difflib
-import gzip
-import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic import Field
 
-from copgkit import DataError, Prompt, PromptSource
+from copgkit import DataError, Prompt, PromptSource, open_lines, read_rows
 from copgkit_prompts.rows import Fields, prompt_of_row
 
 
@@ -31,7 +25,8 @@ class _Rows(PromptSource):
     def load(self) -> Iterable[Prompt]:
         """The prompts in order. Raises DataError naming file and row for a bad one."""
         rows = self._chosen(self._rows())
-        prompts, too_long = [], 0
+        prompts: list[Prompt] = []
+        too_long = 0
         for place, row in rows:
             prompt = prompt_of_row(row, place, self.options)
             if self.options.max_words is not None and len(prompt.text.split()) > self.options.max_words:
@@ -44,7 +39,17 @@ class _Rows(PromptSource):
             self.context.progress.message(
                 f"{self.context.name}: {too_long} prompts of more than {self.options.max_words} words are left out."
             )
+        self._tell_repeated(prompts)
         return prompts
+
+    def _tell_repeated(self, prompts: Sequence[Prompt]) -> None:
+        """Warns of groups that hold a completion more than once: equal ones contrast with nothing."""
+        repeated = [one for one in prompts if len({each.text for each in one.recorded}) < len(one.recorded)]
+        if repeated:
+            self.context.progress.warning(
+                f"{self.context.name}: {len(repeated)} of {len(prompts)} groups hold a completion more than once"
+                f" (first: {repeated[0].place}). They are used as they are."
+            )
 
     def _chosen(self, rows: Iterator[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
         if self.options.shuffle_seed is None:
@@ -71,22 +76,13 @@ class JsonLines(_Rows):
         """The number of lines that are not blank, up to the limit. None if the file cannot be read."""
         path = _existing(self.context.path(self.options.path), self.context.name)
         try:
-            with _open(path) as file:
+            with open_lines(path) as file:
                 return self._limited(sum(not line.isspace() for line in file))
-        except (OSError, UnicodeDecodeError):
+        except OSError:
             return None
 
     def _rows(self) -> Iterator[tuple[str, Any]]:
-        path = _existing(self.context.path(self.options.path), self.context.name)
-        with _open(path) as file:
-            for number, line in enumerate(file, start=1):
-                if line.isspace():
-                    continue
-                place = f"{path.name}:{number}"
-                try:
-                    yield place, json.loads(line)
-                except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-                    raise DataError(f"{place}: this line is not JSON ({fault}). One object a line.") from fault
+        return read_rows(_existing(self.context.path(self.options.path), self.context.name))
 
 
 class Parquet(_Rows):
@@ -105,15 +101,8 @@ class Parquet(_Rows):
             return None
 
     def _rows(self) -> Iterator[tuple[str, Any]]:
-        from datasets import Dataset
-
         for file in self._files():
-            try:
-                rows = Dataset.from_parquet(str(file))
-            except Exception as fault:  # datasets wraps whatever Arrow raised
-                raise DataError(f"{file.name}: it is no Parquet file that can be read ({fault}).") from fault
-            for number, row in enumerate(rows, start=1):
-                yield f"{file.name}:{number}", row
+            yield from read_rows(file)
 
     def _files(self) -> list[Path]:
         pattern = self.context.path(self.options.path)
@@ -160,9 +149,3 @@ def _existing(path: Path, name: str) -> Path:
     if not folder.is_dir():
         hint = " That folder does not exist either; paths are relative to the recipe."
     raise DataError(f"prompt source '{name}': there is no file {path.name} in {folder.name}/.{hint}")
-
-
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")

@@ -149,6 +149,7 @@ def _recorded_group(prompt: Prompt) -> Group:
     return Group(
         prompt,
         tuple(Completion(prompt, one.text, one.token_ids, one.finished, one.scores) for one in prompt.recorded),
+        prompt.recorded_weights,
     )
 
 
