@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from copgkit import Completion, DataError, Group, Message, Prompt, Score, ScoredGroup
+from copgkit import Completion, Context, DataError, Group, Message, Prompt, Score, ScoredGroup
 from copgkit.store import read_groups, write_groups
+from copgkit_prompts.sources import JsonLines, Parquet
 
 
-def scored_group(content="the post", **changes):
+def scored_group(content="the post", text="a\u2028b \ud800 \x1b[31m", recorded=None, **changes):
     prompt = Prompt(content, id="7", facts={"tests": ["assert f(1) == 2"], "n": 3}, answer="known good")
     completions = (
-        Completion(prompt, "a\u2028b \ud800 \x1b[31m", (5, 0, 2), True, {"column": 0.1}),
+        Completion(prompt, text, (5, 0, 2), True, recorded or {"column": 0.1}),
         Completion(prompt, "", None, False),
         Completion(prompt, "c", (), True),
     )
@@ -61,6 +62,45 @@ def _written(folder, group):
     return (folder / "one.jsonl").read_text()
 
 
+@pytest.mark.parametrize(
+    "content", ["the post", (Message(role="user", content="hi"), Message(role="assistant", content="ho"))]
+)
+def test_the_round_trip_through_parquet_is_exact(tmp_path, content):
+    path = tmp_path / "groups.parquet"
+    recorded = {"column": 0.1, "other": Score.failed("away"), "third": Score(0.5, {"why": "so"})}
+    steps = {"mapped": {"nli": [0.1 + 0.2, None, 1.0]}, "weighted": {"nli": [1 / 3, None, 0.0]}}
+    whole = scored_group(content, text="a\u2028b \x1b[31m", recorded=recorded, **steps)
+    groups = [whole, scored_group(content, text="", rewards=(), scores={})] * 200
+    write_groups(path, groups)
+    again = list(read_groups(path))
+    assert [without_origin(scored) for scored in again] == groups
+    assert again[-1].group.prompt.origin == "groups.parquet:400"
+    assert [file.name for file in tmp_path.iterdir()] == ["groups.parquet"]
+
+
+def test_what_parquet_cannot_hold_is_refused_with_the_remedy(tmp_path):
+    path = tmp_path / "groups.parquet"
+    for groups, words in (
+        ([scored_group()], "7: a text holds half a character .* Write JSON lines"),
+        ([scored_group(text="a"), scored_group((Message(role="user", content="hi"),), text="a")], "7: some prompts of"),
+        ([scored_group(text="a", rewards=(math.nan, 0.0, 0.0))], "7: .*finite"),
+    ):
+        with pytest.raises(DataError, match=words):
+            write_groups(path, groups)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_score_that_is_null_in_a_struct_of_parquet_is_missing_and_no_abstention(tmp_path):
+    from datasets import Dataset
+
+    rows = [
+        {"prompt": "p", "completions": [{"text": "a", "scores": {"x": 1.0}}, {"text": "b", "scores": {"y": 0.0}}]},
+    ]
+    Dataset.from_list(rows).to_parquet(str(tmp_path / "foreign.parquet"))
+    (prompt,) = Parquet(Parquet.Options(path="foreign.parquet"), Context(name="parquet", folder=tmp_path)).load()
+    assert [dict(one.scores) for one in prompt.recorded] == [{"x": 1.0}, {"y": 0.0}]
+
+
 def test_a_score_is_a_number_null_or_a_failure(tmp_path):
     path = tmp_path / "groups.jsonl"
     write_groups(path, [scored_group()])
@@ -70,13 +110,11 @@ def test_a_score_is_a_number_null_or_a_failure(tmp_path):
     assert [one["token_ids"] for one in row["completions"]] == [[5, 0, 2], None, []]
 
 
-def test_the_jsonl_prompt_source_reads_what_was_written(tmp_path):
-    from copgkit.components import Context
-    from copgkit_prompts.sources import JsonLines
-
-    write_groups(tmp_path / "groups.jsonl", [scored_group()])
-    source = JsonLines(JsonLines.Options(path="groups.jsonl"), Context(name="jsonl", folder=tmp_path))
-    (prompt,) = source.load()
+@pytest.mark.parametrize("source", [JsonLines, Parquet])
+def test_the_prompt_sources_read_what_was_written(tmp_path, source):
+    name = "groups.jsonl" if source is JsonLines else "groups.parquet"
+    write_groups(tmp_path / name, [scored_group(text="a")])
+    (prompt,) = source(source.Options(path=name), Context(folder=tmp_path)).load()
     assert [dict(one.scores) for one in prompt.recorded] == [
         {"column": 0.1, "nli": 0.1 + 0.2, "judge": Score.failed("no sandbox")},
         {"nli": Score(0.0, {"timeout": 1.0, "why": "loop"}), "judge": Score.abstain("not a program")},

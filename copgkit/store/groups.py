@@ -1,4 +1,4 @@
-"""Scored groups as JSON lines: what a run trained on, in the form that the `jsonl` prompt source reads back.
+"""Scored groups as JSON lines or Parquet: what a run trained on, in the form that `jsonl` and `parquet` read back.
 
 One group a line: {"id", "prompt", "facts", "answer", "completions": [{"text", "finished", "token_ids", "scores"}],
 "pair_weights", "rewards"}. A score is a number, null (abstained), or {"failed": reason}; never NaN. A completion also
@@ -12,6 +12,7 @@ of an unfinished completion if the recipe has one, is the reward.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 
 from copgkit.errors import DataError
 from copgkit.store.json_lines import read_lines, to_line
+from copgkit.store.parquet_rows import read_parquet, write_parquet
 from copgkit.store.run_folder import write_whole
 from copgkit.types import Completion, Group, Message, Prompt, Score, ScoredGroup
 
@@ -29,9 +31,13 @@ _STEPS = ("mapped", "weighted")
 def write_groups(path: Path, groups: Iterable[ScoredGroup]) -> None:
     """Writes the groups in order, one at a time; the file appears when all are written. Numbers keep every digit.
 
-    Raises DataError for a score, reward or weight that is not finite.
+    A name that ends with `.parquet` makes a Parquet file, any other JSON lines. Raises DataError for a score, reward or
+    weight that is not finite, and for what Parquet cannot hold.
     """
-    write_whole(path, map(_line, groups))
+    if path.suffix == ".parquet":
+        write_parquet(path, ((scored.group.prompt.place, json.loads(_line(scored))) for scored in groups))
+    else:
+        write_whole(path, map(_line, groups))
 
 
 def read_groups(path: Path) -> Iterator[ScoredGroup]:
@@ -39,7 +45,7 @@ def read_groups(path: Path) -> Iterator[ScoredGroup]:
 
     Raises DataError naming file and line for anything else.
     """
-    for place, row in read_lines(path):
+    for place, row in read_parquet(path) if path.suffix == ".parquet" else read_lines(path):
         try:
             group = _scored_group(row, place)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as fault:

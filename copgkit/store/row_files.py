@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from copgkit.errors import DataError
+from copgkit.store.parquet_rows import read_parquet
 
 _BOM = b"\xef\xbb\xbf"
-_AS_JSON = ("facts", "notes", "recorded_scores")  # as `copgkit` writes them into Parquet: any keys, any values
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
     """Gives (place, row) for each row of a `.parquet` file, or for each line that is not blank of a file with one JSON
     value a line (`.gz` is read as it is). Raises DataError naming file and row for what cannot be read."""
-    return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    return read_parquet(path) if path.suffix == ".parquet" else _json_rows(path)
 
 
 def open_lines(path: Path) -> IO[bytes]:
@@ -44,40 +44,3 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
                 remedy = "One object a line." if line.endswith(b"\n") else "It is cut off: remove or complete it."
                 raise DataError(f"{place}: this line is not JSON ({fault}). {remedy}") from fault
             yield place, row
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Maps become dictionaries. A struct gives every row the fields of all rows, so a score that is null there may well
-    be missing: it is left out."""
-    from pyarrow import ArrowException, parquet
-
-    try:
-        file = parquet.ParquetFile(path)
-    except (OSError, ArrowException) as fault:
-        raise DataError(f"{path.name}: it is no Parquet file that can be read ({fault}).") from fault
-    with file:
-        batches = (batch.to_pylist(maps_as_pydicts="strict") for batch in file.iter_batches(batch_size=256))
-        schema = file.schema_arrow
-        for number, row in enumerate((row for batch in batches for row in batch), start=1):
-            yield f"{path.name}:{number}", _plain(row, schema, f"{path.name}:{number}")
-
-
-def _plain(row: dict[str, Any], schema: Any, place: str) -> dict[str, Any]:
-    """The row as a JSON line would hold it."""
-    return {field.name: _value(row[field.name], field, place) for field in schema}
-
-
-def _value(value: Any, field: Any, place: str) -> Any:
-    from pyarrow import types
-
-    if field.name in _AS_JSON and isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError as fault:
-            raise DataError(f"{place}: '{field.name}' is a text that is not JSON ({fault}).") from fault
-    if types.is_struct(field.type) and isinstance(value, dict):
-        inner = _plain(value, field.type, place)
-        return {name: one for name, one in inner.items() if one is not None} if field.name == "scores" else inner
-    if types.is_list(field.type) or types.is_large_list(field.type):
-        return value and [_value(one, field.type.value_field, place) for one in value]
-    return value
