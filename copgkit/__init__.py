@@ -40,6 +40,7 @@ from copgkit.types import (
 from copgkit.workers import bounded_map
 
 if TYPE_CHECKING:
+    from copgkit.preparing import sample_groups, score_groups
     from copgkit.recipe import Recipe, load_recipe
     from copgkit.runner import RunResult, run
     from copgkit.store import open_lines, read_rows
@@ -50,6 +51,8 @@ _HEAVY = {
     "load_recipe": "copgkit.recipe",
     "Recipe": "copgkit.recipe",
     "open_lines": "copgkit.store",
+    "sample_groups": "copgkit.preparing",
+    "score_groups": "copgkit.preparing",
     "read_rows": "copgkit.store",
 }
 
@@ -104,4 +107,6 @@ __all__ = [
     "open_lines",
     "read_rows",
     "run",
+    "sample_groups",
+    "score_groups",
 ]

@@ -16,17 +16,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from copgkit.components import Context, Evaluator, Sampler, SamplerContext
+from copgkit.assembly import Assembly
+from copgkit.components import Context, Evaluator
 from copgkit.errors import DataError, TrainingError
 from copgkit.panel import make_panel, open_store
 from copgkit.progress import Phase, Progress
-from copgkit.recipe import Part, ResolvedRecipe, load_recipe, to_yaml
+from copgkit.recipe import ResolvedRecipe, load_recipe, to_yaml
 from copgkit.report import Summary, diagnose, model_card, summarise, write_report
 from copgkit.store import Journal, RunFolder, collect, write_groups, write_samples
-from copgkit.types import GenerationSettings, Group, Prompt, Sample, ScoredGroup
+from copgkit.types import GenerationSettings, Group, Sample, ScoredGroup
 
 if TYPE_CHECKING:
-    from copgkit.engine.policy import EncodingReport, Policy
+    from copgkit.engine.policy import EncodingReport
     from copgkit.engine.training import Example, TrainingSettings
 
 
@@ -91,14 +92,15 @@ class _Run:
         self.settings = _training_settings(self.resolved)
         self.objective = Objective(**recipe.objective.model_dump())
         self.accelerator = make_accelerator(self.settings, recipe.train.trackers, self.folder.path)
-        prompts = self._load_prompts(parts.prompts)
-        held_out = self._load_prompts(parts.evaluation_prompts)[: recipe.evaluate.max_prompts]
+        assembly = Assembly(self.resolved, self.progress, str(self.accelerator.device))
+        prompts = assembly.prompts(parts.prompts)
+        held_out = assembly.prompts(parts.evaluation_prompts)[: recipe.evaluate.max_prompts]
         self.store = open_store(self.resolved, self.progress)
-        self.panel = make_panel(self.resolved, self._context, self.progress, self.store)
-        self.evaluators: list[Evaluator] = [part.make(self._context(part)) for part in parts.evaluators]
-        self.policy: Policy = load_policy(self.resolved, str(self.accelerator.device))
+        self.panel = make_panel(self.resolved, assembly.context, self.progress, self.store)
+        self.evaluators: list[Evaluator] = [part.make(assembly.context(part)) for part in parts.evaluators]
+        self.policy = assembly.policy()
         self.reference = self.policy.frozen_copy()
-        self.sampler: Sampler = parts.sampler.make(self._sampler_context(parts.sampler, prompts))
+        self.sampler = assembly.sampler(parts.sampler, prompts, self.policy, self.reference)
         self.examination = Examination(
             policy=self.policy,
             reference=self.reference,
@@ -292,50 +294,6 @@ class _Run:
         ):
             if count:
                 self.progress.warning(f"sampler: {count} {what}. {remedy}")
-
-    def _context(self, part: Part) -> Context:
-        return Context(
-            name=part.label,
-            folder=self.resolved.folder,
-            seed=self.recipe.seed,
-            device=str(self.accelerator.device),
-            progress=self.progress,
-        )
-
-    def _sampler_context(self, part: Part, prompts: Sequence[Prompt]) -> SamplerContext:
-        plain = self._context(part)
-        return SamplerContext(**vars(plain), prompts=prompts, policy=self.policy, reference=self.reference)
-
-    def _load_prompts(self, part: Part | None) -> list[Prompt]:
-        if part is None:
-            return []
-        prompts = list(part.make(self._context(part)).load())
-        if not prompts:
-            raise DataError(f"{part.key}: '{part.label}' gave no prompts. Look at its path, split and limit.")
-        return prompts
-
-
-def load_policy(resolved: ResolvedRecipe, device: str) -> Policy:
-    """The policy that the recipe's `policy` section describes."""
-    settings = resolved.recipe.policy
-    if settings.use == "tabular":
-        from copgkit.engine.tabular import TabularPolicy
-
-        return TabularPolicy(settings.arms, settings.reference)
-    from copgkit.engine.causal_lm import CausalLMPolicy
-
-    where = Context(folder=resolved.folder)
-    options = settings.model_dump(exclude={"use", "model", "tokenizer", "chat_template"})
-    tokenizer = settings.tokenizer and where.model(settings.tokenizer)
-    template = settings.chat_template and str(where.path(settings.chat_template))
-    return CausalLMPolicy.load(
-        where.model(settings.model),
-        tokenizer=tokenizer,
-        chat_template=template,
-        device=device,
-        gradient_checkpointing=resolved.recipe.train.gradient_checkpointing,
-        **options,
-    )
 
 
 def _training_settings(resolved: ResolvedRecipe) -> TrainingSettings:

@@ -7,7 +7,6 @@ import os
 import resource
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -207,24 +206,6 @@ def test_a_reader_that_stops_reading_makes_no_noise(tmp_path):
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert ended.stdout == "{"
     assert ended.stderr == ""
-
-
-@pytest.mark.skipif(
-    not (find_spec("pip") and find_spec("setuptools")), reason="needs pip and setuptools beside copgkit"
-)
-def test_an_installed_foreign_plugin_is_found_with_name_distribution_and_version(tmp_path):
-    source, target = tmp_path / "source", tmp_path / "site"
-    source.mkdir()
-    for file in ("pyproject.toml", "calm_reward.py"):
-        (source / file).write_text((ROOT / "tests/foreign_plugin" / file).read_text())
-    flags = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
-    subprocess.run([sys.executable, "-m", "pip", "install", *flags, str(source)], check=True)
-    environment = {**os.environ, "PYTHONPATH": str(target), "COPGKIT_PLUGINS": "calm"}
-    command = [sys.executable, "-m", "copgkit", "plugins", "--json"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    (item,) = json.loads(ended.stdout)["components"]
-    assert (item["name"], item["plugin"]) == ("calm", "calm")
-    assert (item["distribution"], item["version"]) == ("copgkit-calm", "2.1.0")
 
 
 def test_columns_are_aligned_and_the_last_one_wraps_under_itself(monkeypatch):

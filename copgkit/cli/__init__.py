@@ -20,7 +20,9 @@ from copgkit.cli.describe import describe
 from copgkit.cli.new import new
 from copgkit.cli.plugins import plugins
 from copgkit.cli.run import run
+from copgkit.cli.sample import sample
 from copgkit.cli.schema import schema
+from copgkit.cli.score import score
 from copgkit.cli.store import store
 from copgkit.cli.verify import verify
 from copgkit.errors import CopgkitError
@@ -33,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, check, describe, schema, verify):
+for command in (run, check, sample, score, describe, schema, verify):
     app.command()(command)
 app.add_typer(plugins, name="plugins")
 app.add_typer(new, name="new")

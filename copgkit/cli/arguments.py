@@ -12,4 +12,8 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value, as in objective.beta=0.1. May be repeated."),
 ]
+GroupsOutput = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write: .jsonl or .parquet.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and the result's path only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

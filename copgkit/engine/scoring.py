@@ -85,6 +85,18 @@ class Panel:
             for g, group in enumerate(groups)
         ]
 
+    def scored(self, group: Group, verdicts: Sequence[Verdict]) -> ScoredGroup:
+        """A group with everything that the panel says of it; without rewards if one of its completions has none."""
+        scores = {judge.label: [verdict.scores[judge.label] for verdict in verdicts] for judge in self.judges}
+        rewards = tuple(verdict.reward for verdict in verdicts if verdict.reward is not None)
+        return ScoredGroup(
+            group,
+            scores,
+            rewards if len(rewards) == len(verdicts) else (),
+            {one.label: [one.mapped(score) for score in scores[one.label]] for one in self.judges if one.maps},
+            {one.label: [one.weighted(score) for score in scores[one.label]] for one in self.judges if one.weight != 1},
+        )
+
     def statistics(self, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         """The figures of every source over scored groups, and how many of its scores failed in the last call of
         `score`, by metric name."""
@@ -133,14 +145,7 @@ class Panel:
             self._dropped(group, verdicts)
         if len(keep) < 2 or (len(keep) < len(verdicts) and self.on_failure == "drop-group"):
             return None
-        scores = {judge.label: [verdicts[k].scores[judge.label] for k in keep] for judge in self.judges}
-        return ScoredGroup(
-            group.only(keep),
-            scores,
-            tuple(rewards.values()),
-            {one.label: [one.mapped(score) for score in scores[one.label]] for one in self.judges if one.maps},
-            {one.label: [one.weighted(score) for score in scores[one.label]] for one in self.judges if one.weight != 1},
-        )
+        return self.scored(group.only(keep), [verdicts[k] for k in keep])
 
     def _dropped(self, group: Group, verdicts: Sequence[Verdict]) -> None:
         for k, verdict in enumerate(verdicts):

@@ -2,6 +2,7 @@
 
 Standard library only."""
 
+from copgkit.store.group_schema import group_schema
 from copgkit.store.groups import read_groups, write_groups
 from copgkit.store.journal import Journal, read_metrics
 from copgkit.store.provenance import collect, file_hash, installed_versions, machine, plugin_versions
@@ -23,6 +24,7 @@ __all__ = [
     "default_store_path",
     "exported",
     "file_hash",
+    "group_schema",
     "installed_versions",
     "machine",
     "open_lines",

@@ -1,0 +1,78 @@
+"""The parts of a recipe, put to work: what running, sampling and scoring have in common.
+
+assembly = Assembly(resolved, progress)
+prompts = assembly.prompts(resolved.parts.prompts)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from copgkit.components import Context, Generator, Sampler, SamplerContext
+from copgkit.errors import DataError
+from copgkit.progress import Progress
+from copgkit.recipe import Part, ResolvedRecipe
+from copgkit.types import Prompt
+
+if TYPE_CHECKING:
+    from copgkit.engine.policy import Policy
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Makes the components of a recipe. device: where those that own a model run."""
+
+    resolved: ResolvedRecipe
+    progress: Progress
+    device: str = "cpu"
+
+    def context(self, part: Part) -> Context:
+        """What a component is told of the run."""
+        return Context(
+            name=part.label,
+            folder=self.resolved.folder,
+            seed=self.resolved.recipe.seed,
+            device=self.device,
+            progress=self.progress,
+        )
+
+    def prompts(self, part: Part | None) -> list[Prompt]:
+        """Every prompt of a source; none where the recipe names no source. Raises DataError for one that is empty."""
+        if part is None:
+            return []
+        prompts = list(part.make(self.context(part)).load())
+        if not prompts:
+            raise DataError(f"{part.key}: '{part.label}' gave no prompts. Look at its path, split and limit.")
+        return prompts
+
+    def sampler(
+        self, part: Part, prompts: Sequence[Prompt], policy: Generator | None, reference: Generator | None
+    ) -> Sampler:
+        """A sampler over these prompts and models."""
+        plain = self.context(part)
+        sampler: Sampler = part.make(SamplerContext(**vars(plain), prompts=prompts, policy=policy, reference=reference))
+        return sampler
+
+    def policy(self) -> Policy:
+        """The policy that the recipe's `policy` section describes, untrained."""
+        settings = self.resolved.recipe.policy
+        if settings.use == "tabular":
+            from copgkit.engine.tabular import TabularPolicy
+
+            return TabularPolicy(settings.arms, settings.reference)
+        from copgkit.engine.causal_lm import CausalLMPolicy
+
+        where = Context(folder=self.resolved.folder)
+        options = settings.model_dump(exclude={"use", "model", "tokenizer", "chat_template"})
+        tokenizer = settings.tokenizer and where.model(settings.tokenizer)
+        template = settings.chat_template and str(where.path(settings.chat_template))
+        return CausalLMPolicy.load(
+            where.model(settings.model),
+            tokenizer=tokenizer,
+            chat_template=template,
+            device=self.device,
+            gradient_checkpointing=self.resolved.recipe.train.gradient_checkpointing,
+            **options,
+        )
