@@ -479,7 +479,7 @@ class Boastful(Length):
 
     def evaluate(self, evaluation):
         figures = super().evaluate(evaluation)
-        return {name: Estimate(one.value, one.low, one.high, 2 * one.n) for name, one in figures.items()}
+        return {name: Estimate(one.value, one.low, one.high, 9 * one.n) for name, one in figures.items()}
 
 
 @evaluator("the_order_of_the_samples_does_not_matter")

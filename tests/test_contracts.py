@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from judge_server import judge_server
 from nli_models import NAMES, tiny_classifier
 
 from copgkit import Completion, Prompt
@@ -13,6 +14,7 @@ from copgkit.testing import (
     RewardSourceContract,
     SamplerContract,
     check,
+    check_reward_source,
     some_completions,
 )
 
@@ -111,6 +113,7 @@ CASES = {
     "evaluator/win-rate": {},
     "evaluator/rouge": {"options": {"types": ["rouge1"]}},
     "evaluator/metric": {"options": {"metric": "metrics"}},
+    "evaluator/pass-at-k": {"options": {"source": "judge", "passed_from": 2, "k": [1, 2]}},
 }
 
 
@@ -120,3 +123,13 @@ def test_a_first_party_component_keeps_its_contract(case, folder):
     item = Registry.load().get(kind, name)
     members = {"component": item.cls, "name": name, "folder": folder, "seconds": 120, **CASES[case]}
     assert [str(finding) for finding in check(type("Case", (CONTRACTS[kind],), members))] == []
+
+
+def test_the_judge_keeps_its_contract(folder):
+    def grade(number, body):
+        return f"Grade: {len(body['messages'][-1]['content']) % 10}"
+
+    judge = Registry.load().get("reward source", "judge").cls
+    with judge_server(grade) as (url, _):
+        options = {"url": url, "model": "m", "prompt": "Grade this: {completion}", "grade_range": [0, 10]}
+        assert check_reward_source(judge, options, other_options=options | {"temperature": 0.5}) == []

@@ -13,11 +13,15 @@ from copgkit.testing.rules import Broken, Contract, Finding, check
 from copgkit.testing.stand_ins import some_samples
 from copgkit.types import Curves, Estimate, Evaluation, Sample
 
+ROUNDING = 1e-9
+"""How far a figure may lie beside its interval, relative beyond 1: the upper bound of n out of n is 1 but for this."""
+
 
 class EvaluatorContract(Contract):
     """What an evaluator must keep.
 
-    samples, reference_samples: what it measures, for the same prompts in the same order; stand-ins if not given.
+    samples, reference_samples: what it measures, for the same prompts in the same order; stand-ins if not given. Of
+    each prompt there is a second sample, the reference's, for evaluators that look at several.
     tolerance: how far a figure may move with the order of the samples.
     """
 
@@ -44,18 +48,19 @@ class EvaluatorContract(Contract):
         for name, figure in self._figures().items():
             if not all(math.isfinite(value) for value in (figure.low, figure.value, figure.high)):
                 raise Broken(f"{name!r} is {figure}. Leave out a figure that cannot be told.")
-            if not figure.low <= figure.value <= figure.high:
+            rounding = ROUNDING * max(1.0, abs(figure.value))
+            if not figure.low - rounding <= figure.value <= figure.high + rounding:
                 raise Broken(f"{name!r} is {figure.value:g}, outside [{figure.low:g}, {figure.high:g}].")
 
     def test_every_figure_says_how_many_samples_are_behind_it(self) -> None:
-        there = len(self._evaluation().samples)
+        there = sum(map(len, self._evaluation().by_prompt))
         for name, figure in self._figures().items():
             if isinstance(figure.n, bool) or not isinstance(figure.n, int) or not 1 <= figure.n <= there:
                 raise Broken(f"{name!r} says that n = {figure.n!r} samples of {there} are behind it.")
 
     def test_the_order_of_the_samples_does_not_matter(self) -> None:
-        evaluation = self._evaluation()
-        turned = Evaluation(evaluation.step, evaluation.samples[::-1], evaluation.reference_samples[::-1])
+        there = self._evaluation()
+        turned = Evaluation(0, there.samples[::-1], there.reference_samples[::-1], there.by_prompt[::-1])
         self._same(self._figures(), self._figures(turned), "when the samples come in the reverse order")
 
     def test_the_same_samples_give_the_same_figures_again(self) -> None:
@@ -95,7 +100,8 @@ class EvaluatorContract(Contract):
         samples, reference_samples = self.samples, self.reference_samples
         if not samples:
             samples, reference_samples = some_samples()
-        return Evaluation(0, list(samples), list(reference_samples or samples))
+        theirs = list(reference_samples or samples)
+        return Evaluation(0, list(samples), theirs, [list(pair) for pair in zip(samples, theirs, strict=True)])
 
     def _figures(self, evaluation: Evaluation | None = None) -> Mapping[str, Estimate]:
         with self.made() as evaluator:
