@@ -133,3 +133,8 @@ def test_the_judge_keeps_its_contract(folder):
     with judge_server(grade) as (url, _):
         options = {"url": url, "model": "m", "prompt": "Grade this: {completion}", "grade_range": [0, 10]}
         assert check_reward_source(judge, options, other_options=options | {"temperature": 0.5}) == []
+
+
+def test_no_first_party_component_is_without_a_contract():
+    known = {f"{item.kind}/{item.name}" for item in Registry.load() if item.distribution == "copgkit"}
+    assert known - {"reward source/judge"} == set(CASES), "add a case above"
