@@ -189,7 +189,7 @@ def as_recipes_give(component: type[Component], options: Mapping[str, Any]) -> B
 
 
 def rules_of(contract: type[Contract]) -> list[str]:
-    """The names of a contract's test methods, those of every component first, without those that its author sets to None."""
+    """The names of a contract's test methods, those of every component first; one set to None is no rule."""
     names: dict[str, None] = {}
     for base in reversed(contract.__mro__):
         names |= dict.fromkeys(name for name in vars(base) if name.startswith("test_"))

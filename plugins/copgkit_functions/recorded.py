@@ -26,8 +26,8 @@ class RecordedScore(RewardSource):
         column: str = Field(description="The score's name in the data.")
 
     def score(self, completions: Sequence[Completion]) -> Sequence[Score]:
-        """The recorded scores, abstentions and failures among them. Raises DataError for a column that no completion has although all have others, and
-        for what is no finite number."""
+        """The recorded scores, abstentions and failures among them. Raises DataError for a column that no completion
+        has although all have others, and for what is no finite number."""
         columns = {name for completion in completions for name in completion.recorded_scores}
         if columns and self.options.column not in columns and all(each.recorded_scores for each in completions):
             near = difflib.get_close_matches(self.options.column, columns, 1)
