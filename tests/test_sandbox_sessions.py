@@ -103,6 +103,14 @@ def test_tests_can_expect_an_exception(pool):
     assert not examine(pool, tests, "def f(x): return 1")["passed"]
 
 
+def test_iterators_go_both_ways(pool):
+    tests = "assert list(f(iter([1, 2]))) == [1, 4]\nassert f([]) != []\nassert next(f([3])) == 9"
+    assert examine(pool, tests, "def f(xs):\n    for x in xs:\n        yield x * x")["passed"]
+    assert load_and_call(pool, "def f():\n    yield 1\n    raise KeyError('late')")["raised"] == "KeyError"
+    endless = load_and_call(pool, "import itertools\ndef f(): return itertools.count()")
+    assert isinstance(endless["value"], Opaque)
+
+
 def test_tests_can_use_a_class_of_the_candidate(pool):
     code = "class P:\n    def __init__(self, x): self.x = x\ndef f(ps): return sum(p.x for p in ps)"
     assert examine(pool, "assert f([P(1), P(2)]) == 3", code, names=["P"])["passed"]

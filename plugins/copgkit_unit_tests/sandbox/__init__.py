@@ -15,7 +15,7 @@ layers, one file per layer, `candidate` and `examiner` what a child does when as
 process: `zygotes` starts and ends them, `session` is one execution, `pool` the front door, `probe` the self-test.
 """
 
-from .inside.plain import Bounds, Opaque, Plain, PlainException, WireError
+from .inside.plain import Bounds, Opaque, Plain, PlainException, PlainIterator, WireError
 from .limits import GoneKind, Limits, SandboxGone, SandboxUnavailable
 from .pool import Pool, Role
 from .probe import LayerState, Probe, probe
@@ -32,6 +32,7 @@ __all__ = [
     "Opaque",
     "Plain",
     "PlainException",
+    "PlainIterator",
     "Pool",
     "Probe",
     "Profile",

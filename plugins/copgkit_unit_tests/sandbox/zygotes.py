@@ -19,6 +19,7 @@ from .limits import SandboxUnavailable
 
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 20.0
+_LEAVING_SECONDS = 2.0  # from hanging up to being gone
 
 
 class ZygoteLost(Exception):
@@ -79,10 +80,13 @@ class Zygote:
         return Ending(**answer)
 
     def close(self) -> None:
-        """Kill the zygote and, by the layers it has, whatever is left of its children."""
+        """End the zygote and, by the layers it has, whatever is left of its children."""
         self._control.close()
-        self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(_LEAVING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         if self._process.stderr:
             self._process.stderr.close()
 

@@ -7,7 +7,8 @@
 `raised` is {"raised": built-in class, "type": own class, "text": str}; after a call it also carries "args" and
 "kwargs". They are the arguments as the call left them, so that the caller sees what was changed in place; None if they
 are no longer plain.
-What is not plain is kept here and travels as a numbered `Opaque`; sent back as an argument, it is the same object.
+An iterator travels as what it gives. What else is not plain is kept here and travels as a numbered `Opaque`; sent back
+as an argument, it is the same object.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, NoReturn
 
 from .framing import Channel
 from .outcome import attempt, new_module, run_source
-from .plain import Opaque, Plain, WireError
+from .plain import Opaque, Plain, PlainIterator, WireError, plain_iterator
 
 
 class Candidate:
@@ -46,7 +47,7 @@ class Candidate:
 
     def _call(self, message: Plain) -> Plain:
         name, args, kwargs = message["name"], message["args"], message.get("kwargs", {})
-        value, failure = attempt(lambda: self._function(name)(*args, **kwargs))
+        value, failure = attempt(lambda: plain_iterator(self._function(name)(*args, **kwargs)))
         return {**(failure or {"value": value}), "args": args, "kwargs": kwargs}
 
     def _function(self, name: str) -> Any:
@@ -70,6 +71,8 @@ class Candidate:
         return Opaque(type(thing).__name__, len(self._kept))
 
     def _found(self, opaque: Opaque) -> Any:
+        if isinstance(opaque, PlainIterator):
+            return iter(opaque.values)
         return self._kept[opaque.handle - 1] if 0 < opaque.handle <= len(self._kept) else opaque
 
 

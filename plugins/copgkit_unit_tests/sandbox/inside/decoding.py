@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from .plain import COMPLEX, COUNT, FLOAT, Bounds, Opaque, Plain, PlainException, WireError
+from .plain import COMPLEX, COUNT, FLOAT, Bounds, Opaque, Plain, PlainException, PlainIterator, WireError
 
 _SAME_HASH = 64  # distinct keys of one hash value; -1 and -2 share one, a power of two shares one with 33 others
 
@@ -19,7 +19,7 @@ _SAME_HASH = 64  # distinct keys of one hash value; -1 and -2 share one, a power
 def decode(message: bytes, bounds: Bounds, opaque: Callable[[Opaque], Any] | None = None) -> Plain:
     """The value of a message. Raises WireError for anything that `encode` would not have written.
 
-    opaque: what an Opaque stands for here; by default it stays what it is.
+    opaque: what an Opaque or a PlainIterator stands for here; by default it stays what it is.
     """
     if len(message) > bounds.message_bytes:
         raise WireError(f"a message of {len(message)} bytes; {bounds.message_bytes} are allowed")
@@ -102,6 +102,9 @@ class _Reader:
             raise WireError("a handle that is no number")
         return self._opaque(Opaque(name, int(handle)))
 
+    def _read_iterator(self, depth: int) -> Any:
+        return self._opaque(PlainIterator(values=tuple(self._read_many(depth))))
+
     def _read_pair(self) -> tuple[str, str]:
         if self._take(1) != b"s":
             raise WireError("a name that is no text")
@@ -126,6 +129,7 @@ _READERS: dict[bytes, Callable[[_Reader, int], Any]] = {
     b"Z": lambda reader, depth: frozenset(reader._read_keys(depth)),
     b"d": _Reader._read_dict,
     b"E": _Reader._read_exception,
+    b"I": _Reader._read_iterator,
     b"O": _Reader._read_opaque,
 }
 

@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .plain import COMPLEX, COUNT, FLOAT, Bounds, Opaque, Plain, PlainException, WireError, builtin_name, exception_text
+from .plain import (
+    COMPLEX,
+    COUNT,
+    FLOAT,
+    Bounds,
+    Opaque,
+    Plain,
+    PlainException,
+    PlainIterator,
+    WireError,
+    builtin_name,
+    exception_text,
+)
 
 
 def encode(value: Plain, bounds: Bounds, opaque: Callable[[Any], Opaque] | None = None) -> bytes:
@@ -93,6 +105,9 @@ class _Writer:
     def _write_opaque(self, value: Opaque, depth: int = 0) -> None:
         self._write_pair(b"O", value.type_name, str(value.handle))
 
+    def _write_iterator(self, value: PlainIterator, depth: int) -> None:
+        self._write_many(b"I", len(value.values), value.values, depth)
+
     def _write_bytes_as(self, tag: bytes, content: bytes) -> None:
         if len(content) > self._bounds.message_bytes:
             raise WireError(f"more than {self._bounds.message_bytes} bytes")
@@ -124,5 +139,6 @@ _WRITERS: dict[type, Callable[[_Writer, Any, int], None]] = {
     dict: _Writer._write_dict,
     BaseException: _Writer._write_exception,
     PlainException: _Writer._write_plain_exception,
+    PlainIterator: _Writer._write_iterator,
     Opaque: _Writer._write_opaque,
 }

@@ -16,7 +16,7 @@ from typing import Any
 
 from .framing import Channel
 from .outcome import attempt, new_module, run_source
-from .plain import Opaque, Plain
+from .plain import Opaque, Plain, PlainIterator, plain_iterator
 
 
 class Examiner:
@@ -39,8 +39,9 @@ class Examiner:
 
     def _stand_in(self, name: str) -> Callable[..., Any]:
         def stand_in(*args: Any, **kwargs: Any) -> Any:
-            self._channel.send({"ask": "call", "name": name, "args": list(args), "kwargs": kwargs})
-            answer = self._channel.receive()
+            sent = [plain_iterator(value) for value in args]
+            self._channel.send({"ask": "call", "name": name, "args": sent, "kwargs": kwargs})
+            answer = self._channel.receive(_found)
             _write_back(args, answer.get("args") or ())
             _write_back(kwargs, answer.get("kwargs") or {})
             if "raised" in answer:
@@ -49,6 +50,10 @@ class Examiner:
 
         stand_in.__name__ = name
         return stand_in
+
+
+def _found(opaque: Opaque) -> Any:
+    return iter(opaque.values) if isinstance(opaque, PlainIterator) else opaque
 
 
 def _exception(name: str, text: str) -> BaseException:

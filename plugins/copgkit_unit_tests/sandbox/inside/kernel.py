@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from functools import cache
 from typing import Any
 
 MACHINES = ("x86_64", "aarch64")
@@ -27,6 +28,7 @@ _NUMBERS = {
 }
 
 
+@cache
 def machine() -> str:
     """The machine's name as in MACHINES. Raises OSError on any other: its numbers are not known here."""
     name = platform.machine()

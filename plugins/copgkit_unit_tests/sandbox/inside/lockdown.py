@@ -6,7 +6,7 @@ import os
 
 from . import landlock, namespaces, seccomp
 from .kernel import limit_arenas
-from .private_root import DEVICES
+from .private_root import DEVICES, SCRATCH
 from .privileges import die_with_parent, drop_privileges, set_traceable
 from .rlimits import apply_limits
 from .settings import Settings
@@ -18,14 +18,17 @@ def enclose_zygote(settings: Settings, control_fd: int) -> None:
     namespaces.enclose(settings, control_fd)
     if "privileges" in settings.layers:
         set_traceable(False)
+    if "mount" in settings.layers:
+        _live_in(SCRATCH)
+    if "filter" in settings.layers:
+        seccomp.prepare()
 
 
 def enclose_child(settings: Settings, folder: str) -> None:
     """What is put up around one execution. Afterwards nothing can be taken down again."""
     os.setsid()
     namespaces.enclose_child(settings)
-    os.chdir(folder)
-    os.environ.update(HOME=folder, TMPDIR=folder)
+    _live_in(folder)
     apply_limits(settings)
     if "privileges" in settings.layers:
         die_with_parent()
@@ -35,3 +38,9 @@ def enclose_child(settings: Settings, folder: str) -> None:
         landlock.confine(settings.readable, folder, DEVICES)
     if "filter" in settings.layers:
         seccomp.filter_calls(os.getpid())
+
+
+def _live_in(folder: str) -> None:
+    os.chdir(folder)
+    if os.environ.get("TMPDIR") != folder:
+        os.environ.update(HOME=folder, TMPDIR=folder)

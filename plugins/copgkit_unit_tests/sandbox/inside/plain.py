@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import builtins
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 COUNT = struct.Struct(">I")
 FLOAT = struct.Struct(">d")
 COMPLEX = struct.Struct(">dd")
+_LONGEST_ITERATOR = 100_000
 
 
 class WireError(ValueError):
@@ -53,7 +56,24 @@ class PlainException:
     text: str
 
 
-Plain = Any  # None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, PlainException, Opaque
+@dataclass(frozen=True, eq=False)
+class PlainIterator(Opaque):
+    """What an iterator would have given. Equals nothing, as the iterator would; `plain_iterator` makes one."""
+
+    type_name: str = "iterator"
+    handle: int = 0
+    values: tuple[Any, ...] = ()
+
+
+def plain_iterator(value: Any) -> Any:
+    """An iterator, used up, as something that can be sent; any other value as it is."""
+    if isinstance(value, Iterator) and not isinstance(value, Opaque):
+        return PlainIterator(values=tuple(islice(value, _LONGEST_ITERATOR)))
+    return value
+
+
+# None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, PlainException, PlainIterator, Opaque
+Plain = Any
 
 
 def builtin_name(kind: type[BaseException]) -> str:

@@ -7,15 +7,41 @@ import os
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
-def make_folder(parent: str, number: int) -> str:
-    """A fresh folder for one execution."""
-    folder = os.path.join(parent, f"execution-{number}")
-    os.mkdir(folder, 0o700)
-    return folder
+class Folders:
+    """Empty folders below one, each lent to one execution at a time.
+
+    Emptied, a folder serves again: on some disks making and removing one takes longer than all else together.
+    """
+
+    def __init__(self, parent: str) -> None:
+        self._parent = parent
+        self._made = 0
+        self._free: list[str] = []
+
+    def lend(self) -> str:
+        """An empty folder."""
+        if self._free:
+            return self._free.pop()
+        self._made += 1
+        folder = os.path.join(self._parent, f"execution-{self._made}")
+        os.mkdir(folder, 0o700)
+        return folder
+
+    def take_back(self, folder: str) -> None:
+        """Empty a folder after use."""
+        os.chmod(folder, 0o700)
+        empty_folder(folder)
+        self._free.append(folder)
 
 
 def remove_folder(folder: str) -> None:
-    """Remove a folder that hostile code filled: of any depth, with any names, never following a link.
+    """Remove a folder with all that hostile code put there."""
+    empty_folder(folder)
+    os.rmdir(folder)
+
+
+def empty_folder(folder: str) -> None:
+    """Remove what hostile code put into a folder: of any depth, with any names, never following a link.
 
     Walks with a descriptor of the folder it is in, so that neither a path nor a recursion grows with the depth.
     """
@@ -32,7 +58,6 @@ def remove_folder(folder: str) -> None:
         os.close(here)
         here = there
     os.close(here)
-    os.rmdir(folder)
 
 
 def _empty_until_full_folder(here: int) -> str | None:

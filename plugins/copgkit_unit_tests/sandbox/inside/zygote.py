@@ -20,7 +20,7 @@ import sys
 import tempfile
 from typing import NoReturn
 
-from . import lockdown, scratch
+from . import lockdown
 from .candidate import Candidate
 from .control import Control
 from .examiner import Examiner
@@ -28,6 +28,7 @@ from .framing import Channel
 from .namespaces import ProcessNamespaces
 from .plain import Bounds, Plain
 from .private_root import SCRATCH
+from .scratch import Folders
 from .settings import Settings
 
 EXIT_HUNG_UP, EXIT_MEMORY, EXIT_LOCKDOWN = 0, 101, 102
@@ -83,8 +84,8 @@ class Zygote:
         self._control = control
         self._settings = settings
         self._namespaces = ProcessNamespaces("pid" in settings.layers)
-        self._folders: dict[int, str] = {}  # of children whose folder is the host's
-        self._spawned = 0
+        self._folders = None if "mount" in settings.layers else Folders(settings.scratch)
+        self._lent: dict[int, str] = {}
 
     def serve(self) -> None:
         """Until the supervisor hangs up, which raises EOFError."""
@@ -96,14 +97,11 @@ class Zygote:
                 self._control.send(self._end(message["pid"]))
 
     def _spawn(self, requests_fd: int, replies_fd: int) -> None:
-        self._spawned += 1
-        on_host = "mount" not in self._settings.layers
-        folder = scratch.make_folder(self._settings.scratch, self._spawned) if on_host else SCRATCH
+        folder = self._folders.lend() if self._folders else SCRATCH
         pid = self._namespaces.fork()
         if pid == 0:
             self._become_child(folder, requests_fd, replies_fd)
-        if on_host:
-            self._folders[pid] = folder
+        self._lent[pid] = folder
         pidfds = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
         self._control.send({"pid": pid}, pidfds)
         for descriptor in [requests_fd, replies_fd, *pidfds]:
@@ -114,8 +112,9 @@ class Zygote:
             os.killpg(pid, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
-        if pid in self._folders:
-            scratch.remove_folder(self._folders.pop(pid))
+        folder = self._lent.pop(pid)
+        if self._folders:
+            self._folders.take_back(folder)
         return {
             "status": os.waitstatus_to_exitcode(status),
             "cpu_seconds": usage.ru_utime + usage.ru_stime,
