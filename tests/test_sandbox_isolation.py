@@ -62,7 +62,9 @@ def nobody():
     interpreter = _interpreter_for(become)
     folder = Path(tempfile.mkdtemp(prefix="nobody-"))
     folder.chmod(0o755)
-    shutil.copytree(PACKAGE, folder / "copgkit_unit_tests", ignore=shutil.ignore_patterns("__pycache__"))
+    copy = folder / "copgkit_unit_tests"  # the sandbox alone: it needs nothing that is installed
+    shutil.copytree(PACKAGE / "sandbox", copy / "sandbox", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "__init__.py").touch()
     shutil.copy(sandbox_attacks.__file__, folder)
 
     def run(*command):
