@@ -7,6 +7,7 @@ rules of every component are broken by reward sources.
 import math
 import time
 import uuid
+from dataclasses import replace
 
 from pydantic import ConfigDict, Field
 
@@ -272,11 +273,14 @@ class Pairs(Sampler):
         self.drawn = state["drawn"]
 
 
-def sampler(rule):
-    return breaks(SamplerContract, rule)
+def sampler(rule, *also):
+    return breaks(SamplerContract, rule, *also)
 
 
-@sampler("every_group_has_at_least_two_completions")
+SELECTED = "what_it_selects_can_be_trained_on"
+
+
+@sampler("every_group_has_at_least_two_completions", SELECTED)
 class Singles(Pairs):
     """Draws one completion, which contrasts with nothing."""
 
@@ -327,7 +331,7 @@ class Unseeded(Pairs):
         self.chance = state["chance"]
 
 
-@sampler("pair_weights_are_square_symmetric_and_not_negative")
+@sampler("pair_weights_are_square_symmetric_and_not_negative", SELECTED)
 class Lopsided(Pairs):
     """Weighs a pair one way and not the other."""
 
@@ -371,6 +375,45 @@ class Marker(Pairs):
         for prompt in self.context.prompts[:num_groups]:
             prompt.facts["drawn"] = True
         return super().draw(num_groups)
+
+
+@sampler(SELECTED)
+class Halving(Pairs):
+    """Keeps the first completion of each group and all of the rewards."""
+
+    def select(self, scored):
+        return [replace(one, group=one.group.only([0])) for one in scored]
+
+
+@sampler("selecting_changes_no_group_in_place")
+class Sorting(Pairs):
+    """Turns the scores around where they are."""
+
+    def select(self, scored):
+        for one in scored:
+            one.scores["letters"].append(one.scores["letters"].pop(0))
+        return scored
+
+
+@sampler("what_it_says_of_itself_needs_no_setup")
+class Late(Pairs):
+    """Knows only after its setup whether it is on-policy."""
+
+    def setup(self):
+        super().setup()
+        self.fresh = True
+
+    @property
+    def on_policy(self):
+        return self.fresh
+
+
+@sampler("its_figures_are_finite_numbers")
+class Infinite(Pairs):
+    """Divides by what it has not counted."""
+
+    def statistics(self):
+        return {"age/mean": math.nan}
 
 
 class Few(PromptSource):

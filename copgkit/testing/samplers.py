@@ -6,11 +6,12 @@ import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from copgkit.components import Sampler, SamplerContext
-from copgkit.testing.rules import Broken, Contract, Finding, check
+from copgkit.testing.rules import Broken, Contract, Finding, as_recipes_give, check
 from copgkit.testing.stand_ins import WordGenerator, scored, some_prompts
 from copgkit.types import Group, Prompt
 
@@ -122,6 +123,38 @@ class SamplerContract(Contract):
             self._round(sampler)
             if sampler.context.prompts != before:
                 raise Broken("it changed the run's prompts, which others read too. Copy before changing.")
+
+    def test_what_it_selects_can_be_trained_on(self) -> None:
+        with self.made() as sampler:
+            for one in sampler.select(scored(self._draw(sampler))):
+                size = len(one.group.completions)
+                if size < 2 or len(one.rewards) != size or any(len(row) != size for row in one.scores.values()):
+                    raise Broken(
+                        f"{one.group.prompt.place}: select() gave {size} completions, and not as many rewards."
+                    )
+                fault = _weight_fault(one.group)
+                if fault:
+                    raise Broken(f"{one.group.prompt.place}: of what select() gave, {fault}.")
+
+    def test_selecting_changes_no_group_in_place(self) -> None:
+        with self.made() as sampler:
+            groups = scored(self._draw(sampler))
+            before = copy.deepcopy(groups)
+            sampler.select(groups)
+        if groups != before:
+            raise Broken("select() changed the groups that were scored, which are stored as they are. Give new ones.")
+
+    def test_what_it_says_of_itself_needs_no_setup(self) -> None:
+        told = self.component.unmade(as_recipes_give(self.component, self.options))
+        for name in ("on_policy", "steps_per_round", "caveat"):
+            self.unless_it_raises(f"reading {name} before setup()", partial(getattr, told, name))
+
+    def test_its_figures_are_finite_numbers(self) -> None:
+        with self.made() as sampler:
+            self._round(sampler)
+            for name, value in sampler.statistics().items():
+                if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                    raise Broken(f"statistics() gives {name!r} as {value!r}. Give finite numbers.")
 
     def _draw(self, sampler: Sampler) -> list[Group]:
         """What a run would ask for: everything, or one round."""
