@@ -185,6 +185,15 @@ def test_a_library_folder_can_be_offered(profile, tmp_path):
 
 
 @pytest.mark.parametrize("profile", ISOLATING)
+def test_a_temporary_folder_that_others_cannot_reach_is_no_hindrance(profile, tmp_path, monkeypatch):
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Pool(profile, LIMITS, workers=1) as pool:
+        assert load_and_call(pool, "def f(): return open('x', 'w').write('abc')")["value"] == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("profile", ISOLATING)
 def test_nothing_of_an_execution_is_there_for_the_next(profile):
     with Pool(profile, LIMITS, workers=1) as pool:
         write = "import os\ndef f():\n    open('x', 'w').write('1')\n    return os.listdir('.')"

@@ -1,7 +1,12 @@
 """Executions in the sandbox, in every profile this machine can give: right code is served, hostile code is ended."""
 
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -161,6 +166,49 @@ def test_a_dead_zygote_is_replaced(pool):
     os.kill(zygote._process.pid, 9)
     zygote._process.wait()
     assert load_and_call(pool, "def f(): return 1")["value"] == 1
+
+
+def test_a_zygote_lost_under_an_execution_is_nobodys_fault(pool):
+    with pool.open("candidate") as session:
+        session.send({"do": "load", "source": "while True: pass"})
+        os.kill(session._zygote._process.pid, 9)
+        session._watched.kill()
+        with pytest.raises(SandboxGone) as caught:
+            session.receive()
+    assert caught.value.kind == "infrastructure"
+
+
+def test_nothing_runs_on_when_the_trainer_is_killed(pool):
+    script = (
+        "import sys\nfrom copgkit_unit_tests.sandbox import Limits, Pool\nprofile = sys.argv[1]\n"
+        "pool = Pool(profile, Limits(cpu_seconds=60), 1)\nsession = pool.open('candidate')\n"
+        "session.send({'do': 'load', 'source': 'while True: pass'})\n"
+        "print(session._watched._pid, flush=True)\nsession.receive()"
+    )
+    if pool.profile == "weak":
+        pytest.skip("not claimed of 'weak'")
+    folder = tempfile.mkdtemp(prefix="trainer-")
+    os.chmod(folder, 0o755)
+    command = [sys.executable, "-c", script, pool.profile]
+    trainer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": folder})
+    child = int(trainer.stdout.readline())
+    os.kill(child, 0)
+    trainer.kill()
+    trainer.wait()
+    trainer.stdout.close()
+    deadline = time.monotonic() + 10
+    while _is_running(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _is_running(child)
+    shutil.rmtree(folder)
+
+
+def _is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_many_threads_share_a_pool(pool):

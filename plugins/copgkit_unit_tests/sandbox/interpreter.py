@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import stat
 import sys
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
+
+from .users import is_open_to_all
 
 _SYSTEM = ("/usr", "/lib", "/lib64")  # shared libraries
 _NOT_NEEDED = ("site-packages", "test", "tests", "idlelib", "ensurepip", "lib2to3", "tkinter", "config-*")
@@ -35,7 +36,7 @@ def library_for_everyone(folder: str) -> str:
     mounts it cannot be bound elsewhere either.
     """
     original = Path(standard_library())
-    if all(place.stat().st_mode & stat.S_IXOTH for place in (original, *original.parents)):
+    if is_open_to_all(original):
         return str(original)
     copy = Path(folder) / "library"
     shutil.copytree(original, copy, ignore=shutil.ignore_patterns(*_NOT_NEEDED), copy_function=shutil.copyfile)

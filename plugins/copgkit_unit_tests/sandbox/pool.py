@@ -20,11 +20,11 @@ from typing import Literal, Self, TypeVar
 from .gate import Gate
 from .inside.settings import Settings
 from .interpreter import library_for_everyone, readable_folders, standard_library
-from .limits import Limits, SandboxGone
+from .limits import Limits, SandboxGone, SandboxUnavailable
 from .probe import probe
 from .profiles import LAYERS, Profile
 from .session import Session
-from .users import slot_user
+from .users import slot_user, temporary_folder
 from .zygotes import Slot
 
 Role = Literal["candidate", "tests"]
@@ -43,7 +43,7 @@ class Pool:
         extra_paths: Sequence[Path] = (),
         without: Collection[str] = (),
     ) -> None:
-        """Start nothing yet. Raises SandboxUnavailable if a layer of the profile cannot be had here.
+        """Start a first zygote. Raises SandboxUnavailable if a layer of the profile cannot be had here.
 
         extra_paths: library folders that code may import from, besides the standard library.
         without: layers to leave out, for testing that the others hold alone.
@@ -55,10 +55,15 @@ class Pool:
         self._layers = tuple(layer for layer in LAYERS[profile] if layer not in without)
         self._gate = Gate()
         self._lock = threading.Lock()
-        self._folder = tempfile.mkdtemp(prefix="copgkit-sandbox-")
+        self._folder = tempfile.mkdtemp(prefix="copgkit-sandbox-", dir=temporary_folder())
         os.chmod(self._folder, 0o711)
         self._library = library_for_everyone(self._folder) if self._needs_public_library() else standard_library()
         self._slots = {role: [Slot(self._settings(role, number)) for number in range(workers)] for role in ROLES}
+        try:
+            self._slots["candidate"][0].zygote()
+        except SandboxUnavailable:
+            self.close()
+            raise
 
     def open(self, role: Role) -> Session:
         """A fresh execution. Raises SandboxGone("infrastructure") if no process can be had."""

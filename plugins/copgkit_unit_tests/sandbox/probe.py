@@ -13,7 +13,7 @@ from .inside.settings import Settings
 from .interpreter import bare_interpreter, readable_folders, standard_library
 from .limits import SandboxUnavailable
 from .profiles import LAYERS, PROFILES, Profile
-from .users import slot_user
+from .users import slot_user, temporary_folder
 
 _PATIENCE_SECONDS = 60.0
 _NAMESPACES = (
@@ -65,7 +65,7 @@ class Probe:
 @cache
 def probe() -> Probe:
     """Try every layer. Takes some tens of milliseconds, the first time only."""
-    with tempfile.TemporaryDirectory(prefix="copgkit-probe-") as folder:
+    with tempfile.TemporaryDirectory(prefix="copgkit-probe-", dir=temporary_folder()) as folder:
         answers = _try_all(_settings(folder)) if sys.platform == "linux" else {"limits": ""}
     names = dict.fromkeys(name for profile in PROFILES for name in LAYERS[profile])
     return Probe(tuple(_state(name, answers.get(name, "it needs Linux")) for name in names))

@@ -25,10 +25,10 @@ from .inside.encoding import encode
 from .inside.framing import REQUEST_BOUNDS
 from .inside.plain import COUNT, Bounds, Plain, WireError
 from .inside.zygote import EXIT_MEMORY
-from .limits import GoneKind, Limits, SandboxGone
+from .limits import GoneKind, Limits, SandboxGone, SandboxUnavailable
 from .replies import is_reply
 from .watch import Watched, holds_more_than
-from .zygotes import Ending, Slot, ZygoteLost
+from .zygotes import LOST, Ending, Slot, ZygoteLost
 
 _TICK_SECONDS = 0.05
 _READY_SECONDS = 20.0
@@ -54,7 +54,7 @@ class Session:
         self._replies, their_replies = os.pipe()
         try:
             self._zygote, self._child = slot.spawn(their_requests, their_replies)
-        except ZygoteLost as error:
+        except (ZygoteLost, SandboxUnavailable) as error:
             os.close(self._requests)
             os.close(self._replies)
             slot.release()
@@ -109,7 +109,7 @@ class Session:
             self.ending = self._zygote.end(self._child)
         except ZygoteLost:
             self._slot.discard(self._zygote)
-            self.ending = Ending(-9, self._watched.cpu_seconds(), 0.0)
+            self.ending = Ending(LOST, self._watched.cpu_seconds(), 0.0)
         self._slot.release()
         for descriptor in (self._requests, self._replies, self._child.pidfd):
             if descriptor is not None:
@@ -164,7 +164,7 @@ class Session:
         self.close()
         ending = self.ending
         assert ending is not None
-        if ending.status < 0:
+        if ending.status < 0 or ending.status == LOST:
             self._end(*_blame(ending, self._limits))
         return {"stdout": self._buffer.decode(errors="replace"), "status": ending.status}
 
@@ -229,6 +229,8 @@ class Session:
 
 def _blame(ending: Ending, limits: Limits) -> tuple[GoneKind, str]:
     """What an ending that nobody ordered means."""
+    if ending.status == LOST:
+        return "infrastructure", "the zygote is gone, and its children with it"
     if ending.status == EXIT_MEMORY:
         return "memory", f"{limits.memory_mb} MB did not suffice"
     if ending.status >= 0:

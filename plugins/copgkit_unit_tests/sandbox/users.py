@@ -1,8 +1,10 @@
-"""Which user root becomes in a slot of its own: one that nobody else is, and that exists where this process runs."""
+"""Which user root becomes in a slot of its own, one that nobody else is, and what of the host that user can reach."""
 
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 from pathlib import Path
 
 _UNUSUAL = 1_879_048_192  # 0x70000000: far above what any user directory hands out
@@ -17,6 +19,19 @@ def slot_user(number: int) -> int | None:
     wanted = [_UNUSUAL, *(ids.stop - _ROOM for ids in mapped[0] if len(ids) > 2 * _ROOM)]
     exist = [first for first in wanted if all(any(first in ids for ids in ranges) for ranges in mapped)]
     return exist[0] + number if exist else None
+
+
+def is_open_to_all(path: Path) -> bool:
+    """Whether any user can reach a path: every folder on the way may be entered."""
+    return all(place.stat().st_mode & stat.S_IXOTH for place in (path, *path.parents))
+
+
+def temporary_folder() -> str | None:
+    """Where to make folders that a slot's user can reach; None is the usual place."""
+    usual = Path(tempfile.gettempdir()).resolve()
+    if slot_user(0) is None or is_open_to_all(usual):
+        return None
+    return next((place for place in ("/tmp", "/var/tmp") if Path(place).is_dir()), None)
 
 
 def _mapped(kind: str) -> list[range]:

@@ -26,7 +26,11 @@ class Watched:
         """The process id as this process sees it."""
         if self._pidfd is None or sys.platform != "linux":
             return None
-        found = re.search(r"^Pid:\s*(\d+)$", Path(f"/proc/self/fdinfo/{self._pidfd}").read_text(), re.MULTILINE)
+        try:
+            text = Path(f"/proc/self/fdinfo/{self._pidfd}").read_text()
+        except OSError:  # no /proc here
+            return None
+        found = re.search(r"^Pid:\s*(\d+)$", text, re.MULTILINE)
         return int(found[1]) if found and int(found[1]) > 0 else None
 
     def kill(self) -> None:

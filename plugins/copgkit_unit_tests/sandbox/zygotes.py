@@ -22,6 +22,9 @@ _ANSWER_SECONDS = 20.0
 _LEAVING_SECONDS = 2.0  # from hanging up to being gone
 
 
+LOST = 1000  # stands for the exit status of a child whose zygote is gone
+
+
 class ZygoteLost(Exception):
     """The zygote does not answer any more."""
 

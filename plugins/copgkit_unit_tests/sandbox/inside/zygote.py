@@ -46,6 +46,7 @@ USUAL_IMPORTS = (
 def main() -> None:
     """Read the settings, put up what is put up once, then fork children until the supervisor hangs up."""
     control = Control(socket.socket(fileno=int(sys.argv[2])))
+    sys.argv[:] = ["candidate"]
     settings = Settings(**control.receive()[0])
     try:
         _prepare(settings, control)
