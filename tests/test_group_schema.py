@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 
 def test_what_is_written_is_what_the_schema_says(tmp_path):
     recorded = {"column": 0.1, "other": Score.failed("away")}
-    write_groups(tmp_path / "groups.jsonl", [scored_group(text="a", recorded=recorded), scored_group(text="")])
+    steps = {"mapped": {"nli": [0.5, None, 1.0]}, "weighted": {"nli": [1 / 3, None, 0.0]}}
+    write_groups(tmp_path / "groups.jsonl", [scored_group(text="a", recorded=recorded, **steps), scored_group(text="")])
     for line in (tmp_path / "groups.jsonl").read_text().splitlines():
         row = GroupRow.model_validate_json(line, strict=True)
         assert json.loads(row.model_dump_json(exclude_unset=True)) == json.loads(line)

@@ -48,6 +48,12 @@ class CompletionRow(_Row):
         default_factory=dict,
         description="By source: a finite number, null (it abstained), or a failure. A name that is absent is missing.",
     )
+    mapped: dict[str, FiniteFloat | None] = Field(
+        default_factory=dict, description="By source: the value after clip, scale and shift, where a recipe had them."
+    )
+    weighted: dict[str, FiniteFloat | None] = Field(
+        default_factory=dict, description="By source: the value times its weight, where that was not 1."
+    )
     notes: dict[str, dict[str, JsonValue]] = Field(
         default_factory=dict, description="By source: what it noted beside its score."
     )
