@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Overrides = Mapping[str, Any] | Sequence[str]
 ENDINGS = (".jsonl", ".parquet")
+CHOOSE_ROWS = ("limit", "shuffle_seed", "max_words")
+"""Options of a prompt source that leave out rows or change their order: a file is scored as a whole."""
 
 
 def sample_groups(
@@ -73,7 +75,10 @@ def score_groups(
     resolved = load_recipe(recipe, set)
     assembly = Assembly(resolved, progress or Progress(), _device())
     registry = Registry.load()
-    prompts = assembly.prompts(_reader(resolved, registry, given))
+    reader = _reader(resolved, registry, given)
+    if file.exists():
+        _refuse_to_rename_fields(reader, file)
+    prompts = assembly.prompts(reader)
     sampler = assembly.sampler(_part(registry, "sampler", "recorded", {}), prompts, None, None)
     drawn = sampler.draw(None)
     write_groups(file, [_with_those_it_had(scored) for scored in _judged(assembly, drawn)])
@@ -123,13 +128,24 @@ def _tell_failures(verdicts: Sequence[Verdict], progress: Progress) -> None:
 
 
 def _reader(resolved: ResolvedRecipe, registry: Registry, file: Path) -> Part:
-    """What reads the file: the recipe's own prompt source with its names for fields, if that is its file."""
+    """What reads every row of the file: the recipe's own prompt source with its names for fields, if that is its file;
+    else the one for files of this ending."""
     own = resolved.parts.prompts
     path = getattr(own.options, "path", None)
     if isinstance(path, str) and _same(resolved.folder / path, file):
-        return own
+        known = type(own.options).model_fields
+        return replace(own, options=own.options.model_copy(update={k: None for k in CHOOSE_ROWS if k in known}))
     name = "parquet" if file.suffix == ".parquet" else "jsonl"
     return _part(registry, "prompt source", name, {"path": str(file.resolve())})
+
+
+def _refuse_to_rename_fields(reader: Part, file: Path) -> None:
+    """A file whose fields have other names would come back in ours, and the recipe could read it no more."""
+    if reader.options.model_fields_set - {"path", *CHOOSE_ROWS}:
+        raise CopgkitError(
+            f"{file}: the recipe reads it with field names of its own, which the scored file will not have. Write to"
+            " another file with --output."
+        )
 
 
 def _part(registry: Registry, kind: str, name: str, options: Mapping[str, Any]) -> Part:

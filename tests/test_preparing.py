@@ -137,6 +137,24 @@ def test_preference_data_is_scored_as_it_is_with_the_recipes_own_names_for_field
     assert [score.value for score in scored.scores["python"]] == [None, -0.4]  # three words: it abstains
 
 
+def test_a_file_is_scored_whole_although_the_recipe_takes_a_part_of_it(recipe, tmp_path, write_jsonl):
+    file = write_jsonl("given.jsonl", [{"prompt": f"p{n}", "completions": ["a", "b c"]} for n in range(5)])
+    options = {"path": "given.jsonl", "limit": 2, "shuffle_seed": 1}
+    made = recipe(prompts={"use": "jsonl", "options": options}, sampler={"use": "recorded"})
+    copgkit.score_groups(file, made, file)
+    assert [scored.group.prompt.text for scored in read_groups(file)] == [f"p{n}" for n in range(5)]
+
+
+def test_a_file_with_field_names_of_its_own_is_not_replaced(recipe, tmp_path, write_jsonl):
+    file = write_jsonl("given.jsonl", [{"question": "why", "completions": ["a", "b c"]}])
+    before = file.read_bytes()
+    options = {"path": "given.jsonl", "prompt_field": "question"}
+    made = recipe(prompts={"use": "jsonl", "options": options}, sampler={"use": "recorded"})
+    with pytest.raises(CopgkitError, match="field names of its own"):
+        copgkit.score_groups(file, made, file)
+    assert file.read_bytes() == before
+
+
 FAULTS = {
     "one completion": ('{"prompt": "p", "completions": ["a"]}\n', r"given\.jsonl:1: 1 recorded completions"),
     "no completions": ('{"prompt": "p"}\n', r"given\.jsonl:1: 0 recorded completions"),
