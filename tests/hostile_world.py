@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from copgkit import Completion, Context, Prompt
@@ -94,10 +95,13 @@ class World:
         return found
 
     def survivors(self):
-        """Processes of this test that still live, once its pools are closed."""
-        mine = {os.getpid(): None}
-        alive = [(pid, parent, line) for pid, parent, line in _processes() if parent in mine]
-        return [line for pid, _, line in alive if pid != self._bystander.pid]
+        """Processes of this test that still live, once its pools are closed; killed ones get a moment to be gone."""
+        for _ in range(20):
+            alive = [line for pid, parent, line in _processes() if parent == os.getpid() and pid != self._bystander.pid]
+            if not alive:
+                break
+            time.sleep(0.1)
+        return alive
 
     def close(self):
         self._bystander.kill()
@@ -152,11 +156,13 @@ def _memory_mb():
 def _processes():
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            parent = int(re.search(r"^PPid:\s*(\d+)", (folder / "status").read_text(), re.MULTILINE)[1])
+            status = (folder / "status").read_text()
+            parent = int(re.search(r"^PPid:\s*(\d+)", status, re.MULTILINE)[1])
             line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200]
         except (OSError, TypeError):
             continue
-        yield int(folder.name), parent, f"{folder.name}: {line}"
+        if "\nState:\tZ" not in status:
+            yield int(folder.name), parent, f"{folder.name}: {line}"
 
 
 # The same task in every style of tests: the right answer is the token and the number.

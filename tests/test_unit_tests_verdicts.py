@@ -147,6 +147,85 @@ def test_objects_of_the_candidate_can_be_handed_back_to_it(score):
     assert _values(score(facts, program)) == [1.0]
 
 
+def test_what_a_candidate_returns_can_be_used_where_it_is_not_plain(score):
+    facts = {
+        "test_list": [
+            "assert list(count(3)) == [0, 1, 2]",
+            "assert next(count(3)) == 0 and 2 in count(3) and 5 not in count(3)",
+            "assert adder(3)(4) == 7",
+            "assert find('a1', r'[0-9]')\nassert not find('a', r'[0-9]')",
+            "assert sorted(word for word in words('b a')) == ['a', 'b']",
+            "assert str(half(3)) == '3/2' and float(half(3)) == 1.5",
+        ]
+    }
+    program = (
+        "import re\nfrom fractions import Fraction\n"
+        "def count(n):\n    for i in range(n): yield i\n"
+        "def adder(a): return lambda b: a + b\n"
+        "def find(text, pattern): return re.search(pattern, text)\n"
+        "def words(text): return map(str, text.split())\n"
+        "def half(n): return Fraction(n, 2)\n"
+    )
+    assert _values(score(facts, program, program.replace("yield i", "yield i + 1"))) == [1.0, 0.0]
+
+
+def test_tests_may_make_and_change_objects_of_the_candidates_classes(score):
+    facts = {
+        "test_setup_code": "root = Node(1)\nroot.left = Node(2)\nroot.left.right = Node(3)",
+        "test_list": [
+            "assert height(root) == 3",
+            "s = Stack()\ns.append(5)\ns.append(6)\nassert s.pop() == 6 and len(s) == 1 and s[0] == 5 and 5 in s",
+            "assert (Vector(1, 2) + Vector(3, 4)).xy == (4, 6)",
+            "with Timer() as t:\n    assert t.running is True\nassert t.running is False",
+        ],
+    }
+    program = (
+        "class Node:\n    def __init__(self, value): self.value, self.left, self.right = value, None, None\n"
+        "def height(node): return 0 if node is None else 1 + max(height(node.left), height(node.right))\n"
+        "class Stack(list): pass\n"
+        "class Vector:\n    def __init__(self, x, y): self.xy = (x, y)\n"
+        "    def __add__(self, o): return Vector(self.xy[0] + o.xy[0], self.xy[1] + o.xy[1])\n"
+        "class Timer:\n    running = False\n    def __enter__(self): self.running = True; return self\n"
+        "    def __exit__(self, *_): self.running = False; return True\n"
+    )
+    stack = (
+        "class Stack:\n    def __init__(self): self.items = []\n    def append(self, x): self.items.append(x)\n"
+        "    def pop(self): return self.items.pop()\n    def __len__(self): return len(self.items)\n"
+        "    def __getitem__(self, i): return self.items[i]\n    def __contains__(self, x): return x in self.items\n"
+    )
+    assert _values(score(facts, program.replace("class Stack(list): pass\n", stack))) == [1.0]
+
+
+LEAKS = {
+    "assert abs(f(1) - 2.5) < 0.1": "def __sub__(self, other): return 0\n    __abs__ = lambda self: 0",
+    "assert f(1).startswith('yes')": "def startswith(self, text): return True",
+    "assert 7 in f(1)": "def __contains__(self, other): return True",
+    "assert f(1)['seven'] == 7": "def __getitem__(self, key): return len(key) + 2",
+    "assert f(1) == 7": "def __eq__(self, other): return True",
+    "assert not f(1) != 7": "def __ne__(self, other): return False",
+    "assert f(1) >= 7": "def __ge__(self, other): return True",
+    "assert 7 - f(1) == 0": "def __rsub__(self, other): return 0",
+    "assert f(1) + 'x' == 'yx'": "def __add__(self, other): return 'y' + other",
+    "with f(1) as x:\n    assert x == 7": "__enter__ = lambda self: self\n    def __exit__(self, *_): return True",
+    "assert Solver().solve(1) - 7 == 0": "def __sub__(self, other): return 0",
+    "assert sum(f(1)) == 7": "def __iter__(self): return iter([self])\n    def __radd__(self, other): return 7",
+    "assert isinstance(f(1), int)": "__class__ = int",
+    "assert hash(f(1)) == hash(7)": "def __hash__(self): return 7",
+    "assert f'{f(1):>3}' == '  7'": "def __format__(self, form): return '  7'",
+    "assert f(1) is True": "__bool__ = lambda self: True",
+}
+
+
+@pytest.mark.parametrize("test", LEAKS)
+def test_an_object_that_would_learn_or_decide_what_is_asked_of_it_earns_nothing(score, test):
+    program = (
+        f"class Liar:\n    {LEAKS[test]}\ndef f(x): return Liar()\n"
+        "class Solver:\n    def solve(self, x): return Liar()\n"
+    )
+    (one,) = score({"test_list": [test]}, program)
+    assert one.value == 0.0
+
+
 def test_tests_that_raise_before_they_call_anything_are_no_zero(score):
     broken = {"test_list": ["import no_such_module\nassert f(1) == 2"]}
     (one,) = score(broken, RIGHT)

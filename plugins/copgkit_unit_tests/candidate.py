@@ -61,6 +61,10 @@ class Candidate:
         """Calls one of its functions. Raises Rejected."""
         return self._ask({"do": "call", "name": name, "args": args, "kwargs": kwargs})
 
+    def operate(self, operation: str, args: list[Any]) -> Answer:
+        """Does something with an object that it holds. Raises Rejected."""
+        return self._ask({"do": "operate", "name": operation, "args": args, "kwargs": {}})
+
     def run(self, source: str, stdin: str) -> tuple[str, int]:
         """Runs the program as a script: its standard output and exit status. Raises Rejected."""
         compiled = self._ask({"do": "load", "source": f"compile({source!r}, 'program', 'exec')", "name": "compiling"})

@@ -2,7 +2,8 @@
 
 The tests run against stand-ins. A call of one comes up from the tests' sandbox, is put to the candidate's, and the
 answer goes down: a value, or the name of a built-in exception, and the arguments as the call left them. What is not
-plain data stays with the candidate under a number, which equals nothing.
+plain data stays with the candidate under a number. The tests can use it (`sandbox/inside/foreign.py`), but it equals
+nothing, and nothing done with it tells the candidate what it ought to have answered.
 
 Before the candidate has answered anything, whatever goes wrong in the tests' sandbox is the tests' fault: NoVerdict.
 Afterwards it can be what the answers led to, and then it is a failed test: a candidate can never stop a run.
@@ -60,22 +61,27 @@ class Examination:
 
     def _reply(self, message: dict[str, Any]) -> dict[str, Any]:
         if message["name"] == COUNTER:
-            number, passed = message["args"]
-            self._outcomes[number] = self._outcomes.get(number, True) and passed
+            self._count(*message["args"])
             return Answer().as_message()
         self._refuse_what_cannot_travel(message)
-        answer = self.candidate.call(message["name"], message["args"], message["kwargs"])
+        if message["ask"] == "operate":
+            answer = self.candidate.operate(message["name"], message["args"])
+        else:
+            answer = self.candidate.call(message["name"], message["args"], message["kwargs"])
+            self.raised = self.raised or answer.raised
         self.answers += 1
-        self.raised = self.raised or answer.raised
         self._tainted = self._tainted or _holds_nameless(answer.value)
         return answer.as_message()
+
+    def _count(self, number: int, passed: bool) -> None:
+        self._outcomes[number] = self._outcomes.get(number, True) and passed
 
     def _refuse_what_cannot_travel(self, message: dict[str, Any]) -> None:
         """Something of the tests' own that is not plain, unless the candidate's answers may have brought it about."""
         if _holds_nameless([message["args"], message["kwargs"]]) and not self._tainted:
             raise NoVerdict(
-                f"the tests give {message['name']}() a function or an object of their own, which cannot leave their"
-                " sandbox; tests may pass plain data and what the candidate returned"
+                f"the tests give {message['name']}() a function or an object of their own, which"
+                " cannot leave their sandbox; tests may pass plain data and what the candidate returned"
             )
 
     def _verdict_of(self, message: dict[str, Any]) -> Verdict:

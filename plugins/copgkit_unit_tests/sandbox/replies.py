@@ -13,7 +13,7 @@ def is_reply(message: Plain, asked: str) -> bool:
         return message.get("ready") is True
     if asked == "load":
         return message.get("loaded") is True or _is_raised(message)
-    if asked == "call":
+    if asked in ("call", "operate"):
         return ("value" in message or _is_raised(message)) and _has_arguments(message, may_be_none=True)
     return _is_question(message) or _is_verdict(message)
 
@@ -30,7 +30,7 @@ def _has_arguments(message: Plain, *, may_be_none: bool) -> bool:
 
 
 def _is_question(message: Plain) -> bool:
-    named = message.get("ask") == "call" and isinstance(message.get("name"), str)
+    named = message.get("ask") in ("call", "operate") and isinstance(message.get("name"), str)
     return named and _has_arguments(message, may_be_none=False)
 
 

@@ -2,6 +2,7 @@
 
     {"do": "load", "source": str, "name": str}                -> {"loaded": True} | raised
     {"do": "call", "name": str, "args": list, "kwargs": dict} -> {"value", "args", "kwargs"} | raised
+    {"do": "operate", "name": str, "args": list}              -> the same; names of operations are those in `foreign.py`
     {"do": "program", "source": str, "stdin": str}            -> raw standard output until the process ends
 
 `raised` is {"raised": built-in class, "type": own class, "text": str}; after a call it also carries "args" and
@@ -19,6 +20,7 @@ import sys
 import threading
 from typing import Any, NoReturn
 
+from .foreign import OPERATIONS
 from .framing import Channel
 from .outcome import attempt, new_module, run_source
 from .plain import Opaque, Plain, PlainIterator, WireError, plain_iterator
@@ -31,6 +33,7 @@ class Candidate:
         self._channel = channel
         self._module = new_module("candidate")
         self._kept: list[Any] = []
+        self._numbers: dict[int, int] = {}  # by id(), which nothing else can have while the object is kept
 
     def serve(self) -> None:
         """Answer until the supervisor hangs up."""
@@ -46,15 +49,17 @@ class Candidate:
         return failure or {"loaded": True}
 
     def _call(self, message: Plain) -> Plain:
-        name, args, kwargs = message["name"], message["args"], message.get("kwargs", {})
-        value, failure = attempt(lambda: plain_iterator(self._function(name)(*args, **kwargs)))
+        args, kwargs = message["args"], message.get("kwargs", {})
+        value, failure = attempt(lambda: plain_iterator(self._function(message)(*args, **kwargs)))
         return {**(failure or {"value": value}), "args": args, "kwargs": kwargs}
 
-    def _function(self, name: str) -> Any:
+    def _function(self, message: Plain) -> Any:
+        if message["do"] == "operate":
+            return OPERATIONS[message["name"]]
         try:
-            return self._module.__dict__[name]
+            return self._module.__dict__[message["name"]]
         except KeyError:
-            raise NameError(f"name {name!r} is not defined") from None
+            raise NameError(f"name {message['name']!r} is not defined") from None
 
     def _send(self, reply: Plain) -> None:
         """Send a reply; of one that exceeds the bounds only what it was."""
@@ -67,8 +72,10 @@ class Candidate:
             self._channel.send(short)
 
     def _keep(self, thing: Any) -> Opaque:
-        self._kept.append(thing)
-        return Opaque(type(thing).__name__, len(self._kept))
+        if id(thing) not in self._numbers:
+            self._kept.append(thing)
+            self._numbers[id(thing)] = len(self._kept)
+        return Opaque(type(thing).__name__, self._numbers[id(thing)])
 
     def _found(self, opaque: Opaque) -> Any:
         if isinstance(opaque, PlainIterator):

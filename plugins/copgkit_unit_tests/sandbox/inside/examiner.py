@@ -4,8 +4,9 @@
         -> {"passed": True} | {"passed": False, "raised", "type", "text"}
 
 The source runs as a module in which `entry_point` (and each of `names`) is a stand-in. While it runs, a call of a
-stand-in goes up as {"ask": "call", "name", "args", "kwargs"}; the supervisor has it answered by a candidate and sends
-that reply down. Changes the candidate made to its arguments are made to the caller's, in place.
+stand-in goes up as {"ask": "call", "name", "args", "kwargs"}, and what is done with an object of the candidate's as
+the same with "operate"; the supervisor has it answered by a candidate and sends that reply down.
+Changes the candidate made to its arguments are made to the caller's, in place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import builtins
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .foreign import Foreign, handle_of
 from .framing import Channel
 from .outcome import attempt, new_module, run_source
 from .plain import Opaque, Plain, PlainIterator, plain_iterator
@@ -24,6 +26,7 @@ class Examiner:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._foreigners: dict[tuple[int, bool], Foreign] = {}
 
     def serve(self) -> None:
         """Check until the supervisor hangs up."""
@@ -38,22 +41,37 @@ class Examiner:
         return {"passed": False, **failure} if failure else {"passed": True}
 
     def _stand_in(self, name: str) -> Callable[..., Any]:
+        makes = name[:1].isupper()  # a class: what a call of it returns is an object that the tests wanted
+
         def stand_in(*args: Any, **kwargs: Any) -> Any:
-            sent = [plain_iterator(value) for value in args]
-            self._channel.send({"ask": "call", "name": name, "args": sent, "kwargs": kwargs})
-            answer = self._channel.receive(_found)
-            _write_back(args, answer.get("args") or ())
-            _write_back(kwargs, answer.get("kwargs") or {})
-            if "raised" in answer:
-                raise _exception(answer["raised"], answer.get("text", ""))
-            return answer["value"]
+            return self._ask({"ask": "call", "name": name, "args": list(args), "kwargs": kwargs}, makes)
 
         stand_in.__name__ = name
         return stand_in
 
+    def _operate(self, operation: str, args: list[Any]) -> Any:
+        return self._ask({"ask": "operate", "name": operation, "args": args, "kwargs": {}}, False)
 
-def _found(opaque: Opaque) -> Any:
-    return iter(opaque.values) if isinstance(opaque, PlainIterator) else opaque
+    def _ask(self, request: Plain, makes: bool) -> Any:
+        sent = {**request, "args": [plain_iterator(value) for value in request["args"]]}
+        self._channel.send(sent, lambda thing: Opaque(type(thing).__name__, handle_of(thing)))
+        answer = self._channel.receive(lambda opaque: self._foreign(opaque, makes))
+        _write_back(request["args"], answer.get("args") or ())
+        _write_back(request["kwargs"], answer.get("kwargs") or {})
+        if "raised" in answer:
+            raise _exception(answer["raised"], answer.get("text", ""))
+        return answer["value"]
+
+    def _foreign(self, opaque: Opaque, made: bool) -> Any:
+        """The one object here that stands for one there; a nameless one stays a mere `Opaque`."""
+        if isinstance(opaque, PlainIterator):
+            return iter(opaque.values)
+        if not opaque.handle:
+            return opaque
+        known = (opaque.handle, made)
+        if known not in self._foreigners:
+            self._foreigners[known] = Foreign(opaque.handle, made, self._operate)
+        return self._foreigners[known]
 
 
 def _exception(name: str, text: str) -> BaseException:
@@ -99,4 +117,5 @@ def _same_or(old: Any, new: Any) -> Any:
     changed_in_place = type(old) is type(new) and isinstance(old, list | dict | set)
     came_back_as_it_went = isinstance(new, Opaque) and new.handle == 0
     same_tuple = isinstance(old, tuple) and isinstance(new, tuple) and old == new
-    return old if changed_in_place or came_back_as_it_went or same_tuple else new
+    same_object = handle_of(old) != 0 and handle_of(old) == handle_of(new)
+    return old if changed_in_place or came_back_as_it_went or same_tuple or same_object else new
