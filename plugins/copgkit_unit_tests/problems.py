@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from copgkit import DataError, Prompt
@@ -38,14 +39,26 @@ class Checks:
     """Test texts that call the candidate through stand-ins (mode b).
 
     names: what the candidate must define, each of which gets a stand-in. source: what runs against them, its first
-    failure being its end. counted: the same with every assert counted by itself, and how many there are.
+    failure being its end.
     """
 
     names: tuple[str, ...]
     source: str
-    counted: str
-    asserts: int
     wanted: str
+
+    @property
+    def counted(self) -> str:
+        """The same with every assert counted by itself."""
+        return self._counted[0]
+
+    @property
+    def asserts(self) -> int:
+        """How many asserts can be counted."""
+        return self._counted[1]
+
+    @cached_property
+    def _counted(self) -> tuple[str, int]:
+        return test_text.with_counted_asserts(self.source)
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,7 @@ def _humaneval(facts: Mapping[str, Any], prompt: str) -> Checks:
         raise TestFault(f"check({argument}) never calls its {argument}")
     header = _needed_header(tree, header_of(prompt, entry_point), entry_point)
     source = f"{header}\n{test}\n\ncheck({entry_point})\n"
-    return Checks((entry_point,), source, *test_text.with_counted_asserts(source), entry_point)
+    return Checks((entry_point,), source, entry_point)
 
 
 def _needed_header(tree: Any, header: str | None, entry_point: str) -> str:
@@ -124,7 +137,7 @@ def _mbpp(facts: Mapping[str, Any], challenge_tests: bool) -> Checks:
     source = "\n".join((setup, *tests, ""))
     given = facts.get("entry_point")
     wanted = given if given in names else _called_first(names, trees[1:])
-    return Checks(tuple(names), source, *test_text.with_counted_asserts(source), wanted)
+    return Checks(tuple(names), source, wanted)
 
 
 def _called_first(names: Sequence[str], trees: Sequence[Any]) -> str:

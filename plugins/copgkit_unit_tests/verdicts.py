@@ -43,15 +43,20 @@ class Bench:
             raise NoVerdict(f"the sandbox did not work: {gone.detail}", again=True) from gone
 
     def _judge_once(self, problem: Problem, source: str) -> Verdict:
-        total = problem.asserts if isinstance(problem, Checks) else len(problem.cases)
         try:
             if isinstance(problem, Calls):
                 return self._calls(problem, source)
             return self._programs(problem, source) if isinstance(problem, Programs) else self._checks(problem, source)
         except Rejected as fault:
-            return Verdict(0, max(1, total), rejected=str(fault))
+            return Verdict(0, self._parts(problem), rejected=str(fault))
         except Raised as fault:
-            return Verdict(0, max(1, total), raised=str(fault))
+            return Verdict(0, self._parts(problem), raised=str(fault))
+
+    def _parts(self, problem: Problem) -> int:
+        """How many parts there are to pass: cases, or asserts where those are counted."""
+        if isinstance(problem, Checks):
+            return max(1, problem.asserts) if self.each_part else 1
+        return len(problem.cases)
 
     def _calls(self, problem: Calls, source: str) -> Verdict:
         passed, raised = 0, ""
