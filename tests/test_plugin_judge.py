@@ -6,7 +6,7 @@ import pytest
 from judge_server import Reply, chat, judge_server
 from pydantic import ValidationError
 
-from copgkit import Completion, Context, DataError, ModelError, Progress, Prompt
+from copgkit import Completion, Context, DataError, ModelError, Progress, Prompt, RecipeError, load_recipe
 from copgkit.testing import check_reward_source
 from copgkit_judge import JudgeModel
 from copgkit_judge.asking import Patience
@@ -418,6 +418,24 @@ def test_bad_options_are_refused_with_the_remedy_and_without_secrets(name):
         JudgeModel.Options(**{**good, **options})
     assert SECRET not in str(fault.value)
     assert "sk-1" not in str(fault.value)
+
+
+RECIPE = """\
+policy: {{model: p}}
+prompts: {{use: jsonl, options: {{path: rows.jsonl}}}}
+sampler: {{use: recorded}}
+rewards:
+  - use: judge
+    options: {{model: m, prompt: "{{completion}}", grade_range: [1, 10], url: "https://judge.example/?api_key={key}"}}
+objective: {{use: copg, beta: 0.1}}
+"""
+
+
+def test_a_recipe_that_holds_a_key_is_refused_by_line_without_repeating_it(tmp_path):
+    (tmp_path / "mine.yaml").write_text(RECIPE.format(key=SECRET))
+    with pytest.raises(RecipeError, match=r"mine\.yaml:6: rewards\[0\]\.options\.url: it carries a key") as fault:
+        load_recipe(tmp_path / "mine.yaml")
+    assert SECRET not in str(fault.value)
 
 
 def test_the_fingerprint_follows_what_is_judged_and_not_how_patiently():

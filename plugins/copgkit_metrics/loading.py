@@ -108,14 +108,15 @@ class MetricLoader:
             )
 
     def _refusal(self, fault: Exception) -> PluginError:
-        words = f"{self.where}: the metric '{self.name}' cannot be loaded: {reason_of(fault)}."
+        words = f"{self.where}: the metric '{self.name}' cannot be loaded"
         if self.context.path(self.name).exists() or not isinstance(fault, OSError):
-            return PluginError(f"{words} --debug shows where.")
-        how = "HF_HUB_OFFLINE is set" if _offline() else "a hub metric needs a network the first time"
-        return PluginError(
-            f"{words} Unless it was loaded before, {how}: load it once with a network, give the path of its script, or"
-            f" use one that needs none: {', '.join(OURS)}."
-        )
+            return PluginError(f"{words}: {reason_of(fault)}. --debug shows where.")
+        remedy = "Load it once with a network, give the path of its script, or use one that needs none"
+        if _offline():
+            why = "HF_HUB_OFFLINE is set, and it was not loaded on this machine before"
+        else:
+            why = f"{reason_of(fault)}. A hub metric needs a network the first time"
+        return PluginError(f"{words}: {why}. {remedy}: {', '.join(OURS)}.")
 
 
 def _offline() -> bool:

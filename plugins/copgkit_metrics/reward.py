@@ -37,8 +37,11 @@ class MetricReward(RewardSource):
         )
 
     def setup(self) -> None:
-        """Looks at the name; the metric itself is loaded at the first score."""
+        """Looks at the name, and tries a metric of ours, so that a wrong field or argument shows before any work; any
+        other is loaded at the first score."""
         self._loader = MetricLoader(self.options, self.context, self._where)
+        if self._loader.is_ours:
+            self._chosen(self._loader.compute(["a"], ["a"]))
 
     def score(self, completions: Sequence[Completion]) -> Sequence[Score]:
         """One score per completion, in order; an abstention where there is no answer, if the recipe allows that."""
