@@ -7,7 +7,6 @@ from judge_server import Reply, chat, judge_server
 from pydantic import ValidationError
 
 from copgkit import Completion, Context, DataError, ModelError, Progress, Prompt, RecipeError, load_recipe
-from copgkit.testing import check_reward_source
 from copgkit_judge import JudgeModel
 from copgkit_judge.asking import Patience
 from copgkit_judge.endpoint import _seconds
@@ -322,15 +321,6 @@ def test_a_refusal_of_one_question_leaves_the_others():
     assert [score.value for score in scores] == [6.0, None, 6.0]
     assert scores[1].failure == "it answered 400: context too long"
     assert len(judge.bodies) == 3
-
-
-def test_the_judge_keeps_the_contract_of_reward_sources():
-    def answer(_, body):
-        return f"Grade: {1 + len(body['messages'][0]['content']) % 10}"
-
-    with judge_server(answer) as (url, _):
-        options = {"url": url, "model": "m", "prompt": "{prompt}: {completion}", "grade_range": [1, 10]}
-        assert check_reward_source(JudgeModel, options) == []
 
 
 # Many at once, and secrets --------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from pydantic import Field
@@ -26,33 +26,28 @@ class RecordedScore(RewardSource):
         column: str = Field(description="The score's name in the data.")
 
     def score(self, completions: Sequence[Completion]) -> Sequence[Score]:
-        """The recorded scores, abstentions and failures among them. Raises DataError for a column that no completion
-        has although all have others, and for what is no finite number."""
-        columns = {name for completion in completions for name in completion.recorded_scores}
-        if columns and self.options.column not in columns and all(each.recorded_scores for each in completions):
-            near = difflib.get_close_matches(self.options.column, columns, 1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(columns))}."
-            raise DataError(
-                f"{completions[0].prompt.place}: {self._where}: none of {len(completions)} completions has a score"
-                f" '{self.options.column}'. {hint}"
-            )
+        """The recorded scores, abstentions and failures among them. Raises DataError for what is no finite number."""
         return [self._score_one(completion) for completion in completions]
-
-    @property
-    def _where(self) -> str:
-        return f"reward source '{self.context.name}'"
 
     def _score_one(self, completion: Completion) -> Score:
         scores, column = completion.recorded_scores, self.options.column
         if column not in scores:
-            others = f"there are: {', '.join(scores)}" if scores else "it came without scores"
-            return Score.failed(f"no recorded score '{column}'; {others}")
+            return Score.failed(f"no recorded score '{column}'; {_told(scores, column)}")
         recorded = scores[column]
         if isinstance(recorded, Score):
             return recorded
         value = finite_number(recorded)
         if value is None:
             raise DataError(
-                f"{named(completion)}: {self._where}: the score '{column}' is {scores[column]!r}. Give a finite number."
+                f"{named(completion)}: reward source '{self.context.name}': the score '{column}' is {recorded!r}."
+                " Give a finite number."
             )
         return Score(value)
+
+
+def _told(names: Collection[str], wanted: str) -> str:
+    """The scores that there are, the one that was probably meant first."""
+    near = difflib.get_close_matches(wanted, names, 1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"there are: {', '.join(names)}" if names else "it came without scores"
