@@ -10,15 +10,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from copgkit.components import Context, RewardSource
+from copgkit.components import Context, RewardSource, SamplerContext
 from copgkit.errors import PluginError
 from copgkit.plugin_code import code_digest
 from copgkit.progress import Progress
-from copgkit.recipe import Part, ResolvedRecipe
+from copgkit.recipe import Figure, Part, ResolvedRecipe
 from copgkit.store import ScoreStore, SourceIdentity, default_store_path
 
 if TYPE_CHECKING:
     from copgkit.engine.scoring import Panel
+
+_TO_COME = "the completions are yet to be generated"
 
 
 def open_store(resolved: ResolvedRecipe, progress: Progress) -> ScoreStore | None:
@@ -35,11 +37,33 @@ def stored_identities(resolved: ResolvedRecipe) -> list[SourceIdentity]:
     to run on."""
     found = []
     for part in resolved.parts.rewards:
-        source = part.make(Context(name=part.label, folder=resolved.folder, seed=resolved.recipe.seed))
+        source = part.make(_context(resolved, Progress(), part))
         if source.stored:
             found.append(identity(part, source))
         source.close()
     return found
+
+
+def missing_scores(resolved: ResolvedRecipe, progress: Progress) -> list[Figure]:
+    """How many scores of the recorded completions each source would still be asked for; what is yet to be generated is
+    not known. It loads the data and asks the sources who they are, which may take a while."""
+    if resolved.sampler_facts.plan.generator != "none":
+        return [Figure(f"missing: {part.label}", None, "scores", _TO_COME) for part in resolved.parts.rewards]
+    context = partial(_context, resolved, progress)
+    store = open_store(resolved, progress)
+    panel = make_panel(resolved, context, progress, store)
+    try:
+        prompts = list(resolved.parts.prompts.make(context(resolved.parts.prompts)).load())
+        plain = vars(context(resolved.parts.sampler))
+        groups = resolved.parts.sampler.make(SamplerContext(**plain, prompts=prompts)).draw(None)
+        return [
+            Figure(f"missing: {one.label}", one.missing(groups), "scores", _how_missing(one.source))
+            for one in panel.askers
+        ]
+    finally:
+        panel.close()
+        if store is not None:
+            store.close()
 
 
 def make_panel(
@@ -76,3 +100,14 @@ def identity(part: Part, source: RewardSource) -> SourceIdentity:
         words = f"reward source '{item.name}' ({item.owner}): fingerprint() gave a {type(fingerprint).__name__}"
         raise PluginError(f"{words}. It must give text; this is for its author to mend.")
     return SourceIdentity(item.distribution, item.name, item.version, fingerprint, code_digest(item.cls))
+
+
+def _how_missing(source: RewardSource) -> str:
+    if not source.stored:
+        return "asked for every time: this source's scores are not kept"
+    return "of the recorded completions, not in the score store; those of evaluation are yet to be generated"
+
+
+def _context(resolved: ResolvedRecipe, progress: Progress, part: Part) -> Context:
+    """What a component gets when nothing is to be trained."""
+    return Context(part.label, resolved.folder, resolved.recipe.seed, progress=progress)

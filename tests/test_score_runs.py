@@ -40,6 +40,13 @@ class Counting(RewardSource):
             return Score.abstain("nothing to read")
         return Score(float(text.count(self.options.word)) - 0.1 * len(text.split()))
 
+class Ranking(RewardSource):
+    """The place of a completion among those of its group."""
+    def score_groups(self, groups):
+        with self.context.path("calls.txt").open("a") as file:
+            file.writelines(f"ranking {[one.text for one in group.completions]}\\n" for group in groups)
+        return [[Score(float(k)) for k in range(len(group.completions))] for group in groups]
+
 class Exits(RewardSource):
     def score(self, completions):
         raise SystemExit(0)
@@ -47,6 +54,7 @@ class Exits(RewardSource):
 @hookimpl
 def register_reward_sources(register):
     register("counting", Counting)
+    register("ranking", Ranking)
     register("exits", Exits)
 '''
 
@@ -256,6 +264,48 @@ def test_a_source_that_exits_ends_the_command_with_status_2(recipe, tmp_path, ca
     words = capsys.readouterr().err
     assert "reward source 'exits', posts.jsonl:1, completion 1" in words
     assert "SystemExit: 0" in words
+
+
+def test_check_counts_the_scores_that_are_still_missing(recipe, tmp_path, write_jsonl, capsys):
+    completions = [{"text": "sat", "scores": {"x": 1}}, {"text": "ran", "scores": {"x": 0}}]
+    rows = [{"prompt": "the cat :", "completions": completions}] * 3
+    recorded = {"use": "recorded", "options": {"column": "x"}}
+    counting = [{"use": "counting", "name": name, "options": {"word": name}} for name in ("sat", "ran")]
+    path = recipe(sampler={"use": "recorded"}, rewards=[*counting, recorded], evaluate={})
+    write_jsonl("posts.jsonl", rows)
+
+    def missing(*changes):
+        with pytest.raises(SystemExit):
+            main(["check", str(path), "--missing", "--json", *changes])
+        plan = json.loads(capsys.readouterr().out)["plan"]
+        return {row["name"]: row["value"] for row in plan if row["name"].startswith("missing")}
+
+    assert missing() == {"missing: sat": 2, "missing: ran": 2, "missing: recorded": 6}, "three times the same prompt"
+    assert not default_store_path().exists(), "looking makes no store"
+    copgkit.run(path, output=tmp_path / "out")
+    assert missing() == {"missing: sat": 0, "missing: ran": 0, "missing: recorded": 6}
+    assert missing("--set", "rewards[1].options.word=cat") == {
+        "missing: sat": 0,
+        "missing: ran": 2,
+        "missing: recorded": 6,
+    }
+    with_sampler = missing("--set", "sampler.use=reference")
+    assert set(with_sampler.values()) == {None}, "what is yet to be generated is not known"
+
+
+def test_a_source_over_whole_groups_is_kept_by_whole_groups(recipe, tmp_path, write_jsonl, calls):
+    def rows(*texts):
+        return [{"prompt": "the cat :", "completions": [{"text": text} for text in texts]}] * 2
+
+    path = recipe(sampler={"use": "recorded"}, rewards=[{"use": "ranking"}], evaluate={})
+    write_jsonl("posts.jsonl", rows("sat", "ran"))
+    copgkit.run(path, output=tmp_path / "one")
+    assert calls() == ["ranking ['sat', 'ran']"]
+    copgkit.run(path, output=tmp_path / "two")
+    assert calls() == []
+    write_jsonl("posts.jsonl", rows("sat", "ran", "and"))
+    copgkit.run(path, output=tmp_path / "three")
+    assert calls() == ["ranking ['sat', 'ran', 'and']"]
 
 
 def test_a_damaged_store_costs_a_warning_and_is_filled_again(recipe, tmp_path, calls):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from copgkit.cli.arguments import AsJson, Changes, RecipeFile
 from copgkit.cli.terminal import amount, as_yaml, bold, columns, dim, print_json
+from copgkit.progress import Progress
 
 if TYPE_CHECKING:
     from copgkit.recipe import Plan, ResolvedRecipe
@@ -14,12 +17,28 @@ if TYPE_CHECKING:
 LONGEST_VALUE = 56
 
 
-def check(recipe: RecipeFile, changes: Changes = None, as_json: AsJson = False) -> None:
+def check(
+    recipe: RecipeFile,
+    changes: Changes = None,
+    as_json: AsJson = False,
+    missing: Annotated[
+        bool,
+        typer.Option(
+            "--missing",
+            help="Count the scores that the score store does not have yet: loads the data, and asks every source who it"
+            " is, which may read a whole checkpoint.",
+        ),
+    ] = False,
+) -> None:
     """Check a recipe: show every value with its origin, and what a run would do."""
-    from copgkit.recipe import load_recipe, make_plan
+    from copgkit.recipe import Plan, load_recipe, make_plan
 
     resolved = load_recipe(recipe, changes or ())
     plan = make_plan(resolved)
+    if missing:
+        from copgkit.panel import missing_scores
+
+        plan = Plan((*plan.figures, *missing_scores(resolved, Progress())))
     if as_json:
         print_json(_as_data(resolved, plan))
         return

@@ -7,20 +7,19 @@ a few seconds' worth of completions: little is lost with it, and a quick source 
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from copgkit.components import RewardSource
+from copgkit.engine.pace import Pace
 from copgkit.engine.score_checks import Unit, checked, listed
 from copgkit.engine.time_limit import within
 from copgkit.errors import CopgkitError, RewardError
 from copgkit.progress import Progress
 from copgkit.types import Group, Score
 
-_FIRST_CALL = 8  # completions: enough for a source that works on several at once
-_LARGEST_CALL = 1024
-_ENOUGH_SECONDS, _TOO_MANY_SECONDS = 2.0, 4.0
+Slot = bytes | int
 
 
 class Shelf(Protocol):
@@ -58,21 +57,21 @@ class Asker:
 
     def __post_init__(self) -> None:
         self._by_group = type(self.source).score_groups is not RewardSource.score_groups
-        self._pace = _FIRST_CALL
+        self._pace = Pace()
         self._taken = (0, 0)
 
     def ask(self, groups: Sequence[Group]) -> list[Sequence[Score]]:
         """K scores for each group, in order; from the shelf where it has them."""
+        answers = self._answers(self._units(groups))
         if self._by_group:
-            return self._answers([Unit(self._shown(group)) for group in groups])
-        shown = map(self._shown, groups)
-        units = [
-            Unit(Group(group.prompt, (completion,)), number)
-            for group in shown
-            for number, completion in enumerate(group.completions, start=1)
-        ]
-        answers = iter(self._answers(units))
-        return [[next(answers)[0] for _ in group.completions] for group in groups]
+            return answers
+        each = iter(answers)
+        return [[next(each)[0] for _ in group.completions] for group in groups]
+
+    def missing(self, groups: Sequence[Group]) -> int:
+        """How many scores of these groups the source would be asked for now."""
+        _, _, missing = self._look_up(self._units(groups))
+        return sum(len(unit.group.completions) for unit in missing.values())
 
     def take_figures(self) -> dict[str, float]:
         """Scores from the store and scores asked for since this was last called; nothing for a source without shelf."""
@@ -82,13 +81,33 @@ class Asker:
             return {}
         return {f"reward/{self.label}/store-hits": hits, f"reward/{self.label}/store-misses": asked}
 
-    def _answers(self, units: Sequence[Unit]) -> list[Sequence[Score]]:
-        keys = self.shelf.keys([unit.group for unit in units]) if self.shelf else [None] * len(units)
-        slots: list[Hashable] = [position if key is None else key for position, key in enumerate(keys)]
-        answers: dict[Hashable, Sequence[Score]] = {}
+    def _units(self, groups: Sequence[Group]) -> list[Unit]:
+        """What the source is asked about, each as it sees it: whole groups or single completions."""
+        shown = map(self._shown, groups)
+        if self._by_group:
+            return [Unit(group) for group in shown]
+        return [
+            Unit(Group(group.prompt, (completion,)), number)
+            for group in shown
+            for number, completion in enumerate(group.completions, start=1)
+        ]
+
+    def _look_up(self, units: Sequence[Unit]) -> tuple[dict[Slot, Sequence[Score]], list[Slot], dict[Slot, Unit]]:
+        """The answers that the shelf has, the slot of each unit in them, and the units that are missing by slot.
+
+        Units of the same content share a slot; one without a key has its position for it.
+        """
+        slots: list[Slot] = list(range(len(units)))
+        answers: dict[Slot, Sequence[Score]] = {}
         if self.shelf:
+            keys = self.shelf.keys([unit.group for unit in units])
+            slots = [position if key is None else key for position, key in enumerate(keys)]
             answers.update(self.shelf.find([key for key in keys if key is not None]).items())
         missing = {slot: unit for slot, unit in zip(slots, units, strict=True) if slot not in answers}
+        return answers, slots, missing
+
+    def _answers(self, units: Sequence[Unit]) -> list[Sequence[Score]]:
+        answers, slots, missing = self._look_up(units)
         scores = sum(len(unit.group.completions) for unit in units)
         asked = sum(len(unit.group.completions) for unit in missing.values())
         self.asked, self.spared = self.asked + asked, self.spared + scores - asked
@@ -98,7 +117,7 @@ class Asker:
             answers.update(self._ask_about(missing))
         return [answers[slot] for slot in slots]
 
-    def _ask_about(self, missing: Mapping[Hashable, Unit]) -> Iterator[tuple[Hashable, Sequence[Score]]]:
+    def _ask_about(self, missing: Mapping[Slot, Unit]) -> Iterator[tuple[Slot, Sequence[Score]]]:
         unit = "groups" if self._by_group else "completions"
         with self.progress.phase(f"score with {self.label}", total=len(missing), unit=unit) as phase:
             slots, start = list(missing), 0
@@ -118,16 +137,12 @@ class Asker:
                 start += len(chunk)
 
     def _units_per_call(self, first: Unit) -> int:
-        return max(1, (self.source.completions_per_call or self._pace) // len(first.group.completions))
+        return max(1, (self.source.completions_per_call or self._pace.size) // len(first.group.completions))
 
     def _timed_call(self, units: Sequence[Unit]) -> list[list[Score]]:
         began = time.monotonic()
         scores = self._call(units)
-        seconds = time.monotonic() - began
-        if seconds > _TOO_MANY_SECONDS:
-            self._pace = max(1, self._pace // 2)
-        elif seconds < _ENOUGH_SECONDS and sum(map(len, scores)) * 2 > self._pace:
-            self._pace = min(_LARGEST_CALL, self._pace * 2)
+        self._pace.took(sum(map(len, scores)), time.monotonic() - began)
         return scores
 
     def _call(self, units: Sequence[Unit]) -> list[list[Score]]:

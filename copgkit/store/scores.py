@@ -51,7 +51,7 @@ class ScoreStore:
         def work(connection: sqlite3.Connection) -> dict[bytes, list[Score]]:
             return dict(sound(row for some in _batches(keys) for row in _rows(connection, some)))
 
-        return self.file.attempt(work, {})
+        return self.file.attempt(work, {}) if self.path.exists() else {}  # looking makes no file
 
     def keep(self, source: SourceIdentity, scores: Mapping[bytes, Sequence[Score]]) -> None:
         """Writes scores under their keys, all or none; they are safe when it returns."""
