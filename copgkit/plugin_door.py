@@ -58,7 +58,10 @@ class Registered(Generic[C]):
             yield
         except CopgkitError:
             raise
-        except Exception as fault:
+        except (
+            Exception,
+            SystemExit,
+        ) as fault:  # a plugin that calls sys.exit() must not end the program as if all were well
             words = f"{self.kind} '{self.name}' ({self.owner}): {what} raised {reason_of(fault)}"
             raise PluginError(f"{words}. This is for its author to mend; --debug shows where.") from fault
 

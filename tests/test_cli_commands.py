@@ -86,7 +86,8 @@ def test_an_unexpected_exception_is_named_a_bug(copgkit, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fault", "expected"), [(KeyboardInterrupt(), 130), (BrokenPipeError(), 0), (CopgkitError("x: y. z."), 2)]
+    ("fault", "expected"),
+    [(KeyboardInterrupt(), 130), (BrokenPipeError(), 0), (CopgkitError("x: y. z."), 2), (SystemExit(0), 2)],
 )
 def test_every_ending_has_its_exit_status(monkeypatch, tmp_path, fault, expected):
     def fail(*arguments):
