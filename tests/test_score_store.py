@@ -276,6 +276,29 @@ def test_a_place_that_cannot_be_written_costs_a_warning_and_not_the_run(tmp_path
     assert "cannot be used (File exists); scores are not kept" in warnings[0] or "Not a directory" in warnings[0]
 
 
+def test_a_full_disk_costs_a_warning_and_loses_nothing_that_was_kept(store):
+    shelf, keys, scores = filled(store, 50)
+    pages = store.file._open().execute("PRAGMA page_count").fetchone()[0]
+    store.file._open().execute(f"PRAGMA max_page_count = {pages}")
+    more = shelf.keys([group_of(f"another text {n}") for n in range(500)])
+    shelf.keep({key: [Score(1.0)] for key in more})
+    assert "cannot be used (database or disk is full); scores are not kept" in store.warnings[0]
+    assert shelf.find([*keys, *more]) == scores, "all or none of a batch"
+
+
+def test_a_store_that_stays_locked_costs_a_warning_and_is_still_read(store, monkeypatch):
+    monkeypatch.setattr("copgkit.store.score_file._PATIENCE_SECONDS", 0.05)
+    shelf, keys, scores = filled(store, 5)
+    other = sqlite3.connect(store.path)
+    other.execute("BEGIN IMMEDIATE")
+    shelf.keep({b"k" * 32: [Score(1.0)]})
+    assert "cannot be used (database is locked)" in store.warnings[0]
+    assert shelf.find([*keys, b"k" * 32]) == scores
+    other.close()
+    shelf.keep({b"k" * 32: [Score(1.0)]})
+    assert shelf.find([b"k" * 32]) == {b"k" * 32: [Score(1.0)]}
+
+
 WRITER = """
 import sys
 from pathlib import Path
