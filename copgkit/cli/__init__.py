@@ -77,10 +77,12 @@ def _status(arguments: list[str], debug: bool) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
-    except SystemExit as end:  # from a plugin: it must not end the program as if all were well
-        print(f"A plugin ended the program by sys.exit({end.code!r}). --debug shows where.", file=sys.stderr)
+    except SystemExit as end:
+        if end.code:
+            raise
         if debug:
             traceback.print_exception(end)
+        print("A plugin called sys.exit(), as if all were well. --debug shows where.", file=sys.stderr)
         return 2
     except Exception as fault:
         if debug:
