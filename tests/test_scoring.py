@@ -250,6 +250,15 @@ def test_with_a_time_limit_scores_and_exceptions_arrive_as_without():
         _panel_over(lambda given: 1 / 0, timeout_seconds=60).score([_group("a", "b")])
 
 
+@pytest.mark.parametrize("limit", [None, 60])
+def test_a_timeout_of_the_source_itself_is_not_taken_for_the_panels(limit):
+    def waits(completions):
+        raise TimeoutError("the server did not answer")
+
+    with pytest.raises(RewardError, match="TimeoutError: the server did not answer"):
+        _panel_over(waits, timeout_seconds=limit).score([_group("a", "b")])
+
+
 def test_scores_may_come_one_by_one_and_from_any_kind_of_number():
     numpy = pytest.importorskip("numpy")
     panel = _panel_over(lambda given: (Score(numpy.float32(0.5), {"n": numpy.int64(3), "x": object}) for _ in given))

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from copgkit.components import RewardSource
 from copgkit.engine.pace import Pace
 from copgkit.engine.score_checks import Unit, checked, listed
-from copgkit.engine.time_limit import within
+from copgkit.engine.time_limit import OverTime, within
 from copgkit.errors import CopgkitError, RewardError
 from copgkit.progress import Progress
 from copgkit.types import Group, Score
@@ -150,7 +150,7 @@ class Asker:
             return checked(self.label, units, within(self.timeout_seconds, lambda: self._rows(units)))
         except CopgkitError:
             raise
-        except TimeoutError as error:
+        except OverTime as error:
             self.hangs = True
             raise RewardError(
                 f"reward source '{self.label}': no answer within scoring.timeout_seconds = {self.timeout_seconds}"

@@ -14,11 +14,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+class OverTime(Exception):
+    """The time is over and the work is not. Another class than TimeoutError, which the work may raise itself."""
+
+
 def within(seconds: float | None, work: Callable[[], T]) -> T:
     """The result of the work, or what it raises. None: it runs where it is, for as long as it takes.
 
     With a limit it runs in a thread of its own, so that what belongs to a thread (torch's autocast and inference mode,
-    a database connection) is not there. Raises TimeoutError when the time is over.
+    a database connection) is not there. Raises OverTime when the time is over.
     """
     if seconds is None:
         return work()
@@ -34,7 +38,7 @@ def within(seconds: float | None, work: Callable[[], T]) -> T:
     try:
         result, fault = ended.get(timeout=seconds)
     except queue.Empty:
-        raise TimeoutError from None
+        raise OverTime from None
     if fault is not None:
         raise fault
     return result[0]
