@@ -58,10 +58,7 @@ class Registered(Generic[C]):
             yield
         except CopgkitError:
             raise
-        except (
-            Exception,
-            SystemExit,
-        ) as fault:  # a plugin that calls sys.exit() must not end the program as if all were well
+        except (Exception, SystemExit) as fault:  # sys.exit() in a plugin must not look as if all were well
             words = f"{self.kind} '{self.name}' ({self.owner}): {what} raised {reason_of(fault)}"
             raise PluginError(f"{words}. This is for its author to mend; --debug shows where.") from fault
 

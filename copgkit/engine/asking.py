@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from copgkit.components import RewardSource
@@ -147,7 +148,7 @@ class Asker:
 
     def _call(self, units: Sequence[Unit]) -> list[list[Score]]:
         try:
-            return checked(self.label, units, within(self.timeout_seconds, lambda: self._rows(units)))
+            return checked(self.label, units, within(self.timeout_seconds, partial(self._rows, units)))
         except CopgkitError:
             raise
         except OverTime as error:
@@ -156,10 +157,7 @@ class Asker:
                 f"reward source '{self.label}': no answer within scoring.timeout_seconds = {self.timeout_seconds}"
                 f" ({len(units)} were asked for). What was scored before is kept; mend the source or allow more time."
             ) from error
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # a source that calls sys.exit() must not end the run as if all were well
+        except (Exception, SystemExit) as error:  # sys.exit() in a source must not end the run as if all were well
             raise RewardError(
                 f"{self._culprit(units)}: {type(error).__name__}: {error}. Mend the source; --debug shows where."
             ) from error
@@ -180,7 +178,7 @@ class Asker:
         """Names the first completion that the source cannot score by itself, found by asking again one by one."""
         for unit in units:
             try:
-                self._rows([unit])
+                within(self.timeout_seconds, partial(self._rows, [unit]))
             except (Exception, SystemExit):
                 whole = f"reward source '{self.label}', {unit.group.prompt.place}"
                 return whole if self._by_group else unit.place(self.label, 0)
