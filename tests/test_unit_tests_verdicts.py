@@ -155,7 +155,8 @@ def test_what_a_candidate_returns_can_be_used_where_it_is_not_plain(score):
             "assert adder(3)(4) == 7",
             "assert find('a1', r'[0-9]')\nassert not find('a', r'[0-9]')",
             "assert sorted(word for word in words('b a')) == ['a', 'b']",
-            "assert str(half(3)) == '3/2' and float(half(3)) == 1.5",
+            "assert str(half(3)) == '3/2'",
+            "assert len(letters('abc')) == 3 and 'b' in letters('abc') and sorted(letters('cab')) == ['a', 'b', 'c']",
         ]
     }
     program = (
@@ -165,6 +166,7 @@ def test_what_a_candidate_returns_can_be_used_where_it_is_not_plain(score):
         "def find(text, pattern): return re.search(pattern, text)\n"
         "def words(text): return map(str, text.split())\n"
         "def half(n): return Fraction(n, 2)\n"
+        "def letters(text): return dict.fromkeys(text).keys()\n"
     )
     assert _values(score(facts, program, program.replace("yield i", "yield i + 1"))) == [1.0, 0.0]
 
@@ -212,6 +214,12 @@ LEAKS = {
     "assert isinstance(f(1), int)": "__class__ = int",
     "assert hash(f(1)) == hash(7)": "def __hash__(self): return 7",
     "assert f'{f(1):>3}' == '  7'": "def __format__(self, form): return '  7'",
+    "assert math.pow(f(1), 1) == 7": "def __float__(self): return 7.0",
+    "assert [1, 2, 3][f(1)] == 2": "def __index__(self): return 1",
+    "x = f(1)\nassert len(x) == 2 and not list(x)": "__len__ = lambda self: 2\n    __iter__ = lambda self: iter(())",
+    "x = f(1)\nassert sum(x) == 3 and sum(x) == 4": "n = 2\n    def __iter__(self): self.n += 1; return iter([self.n])",
+    "x = f(1)\nassert str(x) == 'a' and str(x) == 'b'": "n = 96\n    def __str__(s): s.n += 1; return chr(s.n)",
+    "assert not f(1)": "__bool__ = lambda self: False",
     "assert f(1) is True": "__bool__ = lambda self: True",
 }
 
@@ -222,8 +230,15 @@ def test_an_object_that_would_learn_or_decide_what_is_asked_of_it_earns_nothing(
         f"class Liar:\n    {LEAKS[test]}\ndef f(x): return Liar()\n"
         "class Solver:\n    def solve(self, x): return Liar()\n"
     )
-    (one,) = score({"test_list": [test]}, program)
+    (one,) = score({"test_list": [test], "test_setup_code": "import math"}, program)
     assert one.value == 0.0
+
+
+def test_a_candidate_cannot_end_the_loops_of_the_tests(score):
+    tests = ["assert all(map(f, [1, 2]))", "assert list(filter(f, [1])) == []", "assert not any(map(f, [1]))"]
+    facts = {"test_list": tests}
+    for name in ("StopIteration", "StopAsyncIteration", "GeneratorExit"):
+        assert _values(score(facts, f"def f(x): raise {name}", value="share-passed")) == [0.0]
 
 
 def test_tests_that_raise_before_they_call_anything_are_no_zero(score):

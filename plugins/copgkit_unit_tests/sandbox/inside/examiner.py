@@ -75,10 +75,16 @@ class Examiner:
 
 
 def _exception(name: str, text: str) -> BaseException:
-    """A built-in exception of this name. One that takes other arguments than a text becomes an Exception."""
+    """A built-in exception of this name. One that takes other arguments than a text becomes an Exception.
+
+    StopIteration becomes a RuntimeError, as it does in a generator: it would end `all(map(f, cases))` as if all were
+    true.
+    """
     kind = getattr(builtins, name, None)
     if not (isinstance(kind, type) and issubclass(kind, BaseException)):
         return Exception(text)
+    if issubclass(kind, StopIteration | StopAsyncIteration):
+        return RuntimeError(f"the call raised {name}")
     try:
         return kind(text)
     except TypeError:

@@ -1,10 +1,11 @@
 """An object of the candidate as the tests hold it: a number, and what may be done with it on the other side.
 
-It equals nothing but itself and has no order, so that a candidate never decides a comparison. It can be called,
-iterated, converted, handed back, and asked for attributes. What else the tests do with it must not tell the candidate
-what it ought to have answered: `abs(f(x) - 2.5) < 0.1` and `f(x).startswith("yes")` would, if f returned an object with
-a `-` or a `startswith` of its own. So a result has no operators, and no attribute that plain data has. An object that
-the tests made themselves, by calling a class of the candidate (`Stack()`), has both.
+It equals nothing but itself and has no order, so that a candidate never decides a comparison. A result, where plain
+data may have been expected, can be called, handed back, asked for attributes, and gives its items and its text once and
+for all. Nothing else: operators, and attributes that plain data has, would tell the candidate what it ought to have
+answered (`abs(f(x) - 2.5) < 0.1`, `f(x).startswith("yes")`), and a number or a length could be another each time it is
+asked for. An object that the tests made themselves, by calling a class of the candidate (`Stack()`), is what it is
+there.
 """
 
 from __future__ import annotations
@@ -13,23 +14,10 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-_ALONE = ("iter", "reversed", "len", "int", "float", "complex", "index", "neg", "pos", "invert", "abs", "enter")
+_ALONE = ("reversed", "int", "float", "complex", "index", "neg", "pos", "invert", "abs")
+_OWN = ("iter", "len", "contains", "enter", "exit")
 _ITEMS = ("getitem", "setitem", "delitem")
-_OPERATORS = (
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "pow",
-    "matmul",
-    "and",
-    "or",
-    "xor",
-    "lshift",
-    "rshift",
-)
+_OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
 _OF_PLAIN = {name for kind in (str, bytes, int, float, complex, list, tuple, dict, set) for name in dir(kind)}
 
 
@@ -53,7 +41,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "bool": operator.truth,
     "str": str,
     "repr": repr,
-    **{name: _special(name) for name in ("contains", "exit", *_ALONE, *_ITEMS, *_OPERATORS)},
+    **{name: _special(name) for name in (*_OWN, *_ALONE, *_ITEMS, *_OPERATORS)},
 }
 """What may be done with an object, by name; the candidate's process does it."""
 
@@ -63,7 +51,7 @@ class Foreign:
 
     def __init__(self, handle: int, made: bool, ask: Callable[[str, list[Any]], Any]) -> None:
         """made: the tests made it by calling a class. ask: has an operation performed."""
-        vars(self).update(_handle=handle, _made=made, _ask=ask)
+        vars(self).update(_handle=handle, _made=made, _ask=ask, _given={})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._ask("call", [self, list(args), kwargs])
@@ -81,19 +69,40 @@ class Foreign:
         self._ask("delattr", [self, name])
 
     def __bool__(self) -> bool:
-        return self._ask("bool", [self]) is True
+        return self._ask("bool", [self]) is True if self._made else True
 
     def __str__(self) -> str:
-        return str(self._ask("str", [self]))
+        return str(self._once("str"))
 
     def __repr__(self) -> str:
-        return str(self._ask("repr", [self]))
+        return str(self._once("repr"))
+
+    def __iter__(self) -> Any:
+        return self._ask("iter", [self]) if self._made else iter(self._items())
+
+    def __len__(self) -> int:
+        return self._ask("len", [self]) if self._made else len(self._items())
 
     def __contains__(self, item: Any) -> bool:
-        return self._ask("contains", [self, item]) is True if self._made else any(one == item for one in iter(self))
+        return self._ask("contains", [self, item]) is True if self._made else item in self._items()
+
+    def __enter__(self) -> Any:
+        return self._ask("enter", [self])
 
     def __exit__(self, *_: object) -> None:
         self._ask("exit", [self, None, None, None])  # the candidate neither sees nor stops the failure of a test
+
+    def _once(self, operation: str) -> Any:
+        """What the operation gave the first time, for a result; what it gives now, for an object the tests made."""
+        if self._made or operation not in self._given:
+            self._given[operation] = self._ask(operation, [self])
+        return self._given[operation]
+
+    def _items(self) -> list[Any]:
+        if "items" not in self._given:
+            self._given["items"] = list(self._ask("iter", [self]))
+        items: list[Any] = self._given["items"]
+        return items
 
     def _refuse_plain(self, name: str) -> None:
         if not self._made and name in _OF_PLAIN:
@@ -101,7 +110,12 @@ class Foreign:
 
 
 def _alone(name: str) -> Callable[..., Any]:
-    return lambda self: self._ask(name, [self])
+    def method(self: Foreign) -> Any:
+        if not self._made:
+            raise TypeError("an object of the candidate is no number here: it could be another each time")
+        return self._ask(name, [self])
+
+    return method
 
 
 def _item(name: str) -> Callable[..., Any]:
