@@ -33,7 +33,7 @@ from .zygotes import LOST, Ending, Slot, ZygoteLost
 _TICK_SECONDS = 0.05
 _READY_SECONDS = 20.0
 _LEAVING_SECONDS = 0.25  # from closing its pipe to being gone, for a process that exits
-_STARVED_AFTER = 5  # times the wall limit, on a machine too busy to let it run
+_STARVED_AFTER = 20  # times the wall limit, on a machine too busy to let it run
 _SPAN = 1 << 16
 
 
