@@ -69,7 +69,7 @@ class Pool:
         """A fresh execution. Raises SandboxGone("infrastructure") if no process can be had."""
         with self._lock:
             slot = min(self._slots[role], key=lambda slot: slot.sessions)
-            slot.sessions += 1
+            slot.occupy()
         return Session(slot, self.limits)
 
     def execute(self, work: Callable[[], Result]) -> Result:

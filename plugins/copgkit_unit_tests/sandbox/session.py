@@ -77,7 +77,8 @@ class Session:
             try:
                 view = view[os.write(self._requests, view) :]
             except BlockingIOError:
-                self._wait(self._requests, select.POLLOUT)
+                if not self._wait(self._requests, select.POLLOUT):
+                    self._left()
             except BrokenPipeError:
                 self._left()
 

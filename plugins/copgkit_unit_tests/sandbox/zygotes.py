@@ -126,7 +126,7 @@ class Slot:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.sessions = 0  # open ones, counted up by the pool and down by themselves
+        self.sessions = 0  # open ones
         self._lock = threading.Lock()
         self._zygote: Zygote | None = None
 
@@ -152,6 +152,11 @@ class Slot:
                 _prepare_folder(self.settings)
                 self._zygote = Zygote(self.settings)
             return self._zygote
+
+    def occupy(self) -> None:
+        """One session more."""
+        with self._lock:
+            self.sessions += 1
 
     def release(self) -> None:
         """One session less."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 
 from .decoding import decode
@@ -11,6 +10,7 @@ from .plain import COUNT, Bounds, Plain
 
 _BOUNDS = Bounds(message_bytes=1 << 16)
 _DESCRIPTORS = 2
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Control:
@@ -28,11 +28,9 @@ class Control:
 
     def receive(self) -> tuple[Plain, list[int]]:
         """The next message. Raises EOFError when the other end is gone."""
-        header, descriptors, _, _ = socket.recv_fds(self._socket, COUNT.size, _DESCRIPTORS)
+        header, descriptors, _, _ = socket.recv_fds(self._socket, COUNT.size, _DESCRIPTORS, _CLOSE_ON_EXEC)
         if not header:
             raise EOFError
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
         (length,) = COUNT.unpack(header + self._read(COUNT.size - len(header)))
         return decode(self._read(length), _BOUNDS), descriptors
 
