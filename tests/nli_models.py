@@ -1,4 +1,4 @@
-"""Tiny random entailment classifiers whose outputs stand in any order."""
+"""Tiny random entailment classifiers whose outputs stand in any order, and their tokenizer."""
 
 import json
 
@@ -30,11 +30,11 @@ def tiny_classifier(folder, *names, order=NAMES):
     with torch.no_grad():
         model.classifier.weight.copy_(head[rows])
     model.save_pretrained(folder)
-    _save_pair_tokenizer(folder)
+    save_pair_tokenizer(folder)
     return folder
 
 
-def _save_pair_tokenizer(folder):
+def save_pair_tokenizer(folder):
     """A tokenizer that writes pairs as BERT's does, with types."""
     from tokenizers import processors
 

@@ -91,9 +91,10 @@ class Entailment(RewardSource):
         ]
 
     def fingerprint(self) -> str:
-        """Changes with the options and with the checkpoint's content (a folder) or commit (a hub model)."""
+        """Changes with the checkpoint's content (a folder) or commit (a hub model), and with every option but those
+        that change the speed alone."""
         content = self.context.digest(self.options.model) or self._classifier().commit
-        return f"{super().fingerprint()}:{content}"
+        return f"{type(self).__qualname__}:{self.options.model_dump_json(exclude={'batch_size', 'device'})}:{content}"
 
     def close(self) -> None:
         """Releases the model."""
