@@ -55,12 +55,16 @@ def test_the_true_summary_beats_another_posts_in_four_of_five_posts():
     assert _share_of_wins(_posts(250)) >= 0.8
 
 
-def test_entailment_alone_prefers_a_copied_sentence_and_the_guard_sees_it():
-    posts = _posts(12, max_words=80)
-    lead, human = [sentences(post["post"])[0] for post in posts], [post["summary"] for post in posts]
-    nli, copying = _entailment(), CopyRate(CopyRate.Options(prompt_from="facts.post"))
-    assert sum(_values(nli, posts, lead)) > sum(_values(nli, posts, human))
-    assert sum(_values(copying, posts, lead)) > 3 * sum(_values(copying, posts, human))
+def test_entailment_alone_prefers_a_copied_sentence_and_the_copy_rate_turns_that_round():
+    posts = _posts(16, max_words=80)
+    texts = [post["summary"] for post in posts], [sentences(post["post"])[0] for post in posts]
+    nli, copying = _entailment(), CopyRate(CopyRate.Options(prompt_from="facts.post", sign=-1))
+    (human, lead), (human_copies, lead_copies) = (
+        [_values(one, posts, text) for text in texts] for one in (nli, copying)
+    )
+    assert sum(a > b for a, b in zip(human, lead, strict=True)) < len(posts) / 2
+    guarded = zip(human, human_copies, lead, lead_copies, strict=True)
+    assert sum(a + a_copies > b + b_copies for a, a_copies, b, b_copies in guarded) > 3 / 4 * len(posts)
 
 
 def test_the_guards_mind_few_human_summaries():

@@ -50,7 +50,9 @@ class Entailment(RewardSource):
         overlap_tokens: int = Field(16, ge=0, description="What two windows in succession share.")
         sentence_tokens: int = Field(128, ge=8, description="Longer sentences are judged in parts; counted.")
         batch_size: int = Field(64, ge=1, description="Windows in one forward pass, of similar length.")
-        dtype: Literal["float32", "bfloat16"] = Field("float32", description="The type the weights are loaded in.")
+        dtype: Literal["float32", "bfloat16", "float16"] = Field(
+            "float32", description="The type the weights are loaded in."
+        )
         device: str | None = Field(None, description="Where it runs; the run's device if not given.")
 
         @model_validator(mode="after")
