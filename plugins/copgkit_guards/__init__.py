@@ -2,7 +2,8 @@
 
 A metric or an entailment model can be pleased by copying the source, by saying almost nothing, or by never ending.
 `length`, `copy-rate` and `format` are reward sources of their own, so that a recipe weighs each and a log shows each.
-They read the text alone; words are runs of letters and digits, so they fit languages that put spaces between words.
+They are cheaper than a look into the score store and are not kept there. They read the text alone; words are runs of
+letters and digits, so they fit languages that put spaces between words.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ from copgkit_guards.words import runs_of, words_of
 class CopyRate(RewardSource):
     """Share of the completion's words in spans copied from the source, in [0, 1]; give it a negative weight."""
 
+    stored = False
+
     class Options(RewardSource.Options):
         prompt_from: str | None = Field(
             None, description="The source text, where it is not the prompt: for instance 'facts.post' or 'answer'."

@@ -21,6 +21,8 @@ BEHIND_CLOSING = "\"'”’»)]*_"
 class Form(RewardSource):
     """A value by the first fault: empty, unfinished, loop, open (no closing punctuation); else well-formed."""
 
+    stored = False
+
     class Options(RewardSource.Options):
         empty: float = Field(-1.0, description="Value of a completion without words.")
         unfinished: float = Field(-1.0, description="Of one without end-of-sequence.")

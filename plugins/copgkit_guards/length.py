@@ -14,6 +14,8 @@ from copgkit_guards.words import words_of
 class Length(RewardSource):
     """Zero within a range of words, minus one for each word outside it; the weight is the price of a word."""
 
+    stored = False
+
     class Options(RewardSource.Options):
         minimum: int = Field(0, ge=0, description="Words; fewer cost one each.")
         maximum: int | None = Field(None, ge=1, description="Words; more cost one each. No limit if not given.")
