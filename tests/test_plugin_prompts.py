@@ -88,6 +88,19 @@ def test_a_template_makes_the_prompt_and_braces_in_the_data_are_text(source):
     assert prompt.facts == {"post": "a {b} c"}
 
 
+def test_a_list_in_a_template_gives_a_line_for_each_item(source):
+    row = {"text": "Add.", "test_list": ["assert f(1) == 2", "assert f(2) == 3"]}
+    prompt = _only(source(row, template="{text}\n{test_list}"))
+    assert prompt.content == "Add.\nassert f(1) == 2\nassert f(2) == 3"
+
+
+def test_a_plain_prompt_becomes_the_users_turn_where_the_model_chats(source):
+    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "p"}]
+    plain, conversation = source({"prompt": "p"}, {"prompt": turns}, as_conversation=True).load()
+    assert plain.content == ({"role": "user", "content": "p"},)
+    assert conversation.content == tuple(turns)
+
+
 FAULTS = {
     "not JSON": ("{", r"rows\.jsonl:2: this line is not JSON"),
     "not an object": ([1], "not an object with fields"),

@@ -23,7 +23,12 @@ class Fields(BaseModel):
 
     prompt_field: str = Field("prompt", description="The prompt: a text, or a list of messages.")
     template: str | None = Field(
-        None, description="Makes the prompt from several fields, for instance 'POST: {post}\\n\\nTL;DR:'."
+        None,
+        description="Makes the prompt from several fields, for instance 'POST: {post}\\n\\nTL;DR:'. A list gives a line"
+        " for each of its items.",
+    )
+    as_conversation: bool = Field(
+        False, description="Make a plain prompt the user's turn of a conversation, as chat models need it."
     )
     answer_field: str = Field("answer", description="A known good text, where there is one.")
     completions_field: str = Field("completions", description="Recorded completions: texts, or objects with a text.")
@@ -46,6 +51,8 @@ def prompt_of_row(row: Any, place: str, fields: Fields) -> Prompt:
         raise DataError(f"{place}: no field '{fields.prompt_field}'. {_names(row)}")
     if not (content if isinstance(content, str) else content and content[-1]["content"]).strip():  # type: ignore[union-attr]
         raise DataError(f"{place}: the prompt is empty. Every row needs a prompt that says something.")
+    if fields.as_conversation and isinstance(content, str):
+        content = (Message(role="user", content=content),)
     return Prompt(
         content=content,
         id=str(row.get(fields.id_field) or ""),
@@ -77,7 +84,11 @@ def _filled(template: str, row: Mapping[str, Any], place: str) -> str:
     for name in names:
         if row.get(name) is None:
             raise DataError(f"{place}: the template asks for '{name}', which this row does not have. {_names(row)}")
-    return template.format_map({name: row[name] for name in names})
+    return template.format_map({name: _told(row[name]) for name in names})
+
+
+def _told(value: Any) -> Any:
+    return "\n".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _messages(given: Any, field: str, place: str) -> tuple[Message, ...]:
