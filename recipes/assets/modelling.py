@@ -1,6 +1,6 @@
-"""How the practice world's models are trained, sampled and scored; `build.py` says on what.
+"""How the practice worlds' models are trained, sampled and scored; `build_summaries.py`, `build_code.py` say on what.
 
-Training reads a post once for all its summaries: one sequence holds the post and K summaries that see the post and
+Training reads a prompt once for all its completions: one sequence holds the prompt and K completions that see it and
 themselves, not each other. Shapes: B groups, T tokens, K completions of a group.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
-POST_WEIGHT = 0.2  # of a post's tokens in the language-modelling loss; a summary's weigh 1
+PROMPT_WEIGHT = 0.2  # of a prompt's tokens in the language-modelling loss; a completion's weigh 1
 MAX_COMPLETION_TOKENS = 64
 
 # ---- groups as sequences
@@ -23,7 +23,7 @@ MAX_COMPLETION_TOKENS = 64
 
 @dataclass(frozen=True)
 class Encoded:
-    """A post's prompt and K completions as token ids, with each completion's rank for the reward model."""
+    """A prompt and K completions as token ids, with each completion's rank for the reward model."""
 
     prompt: list[int]
     completions: list[list[int]]
@@ -42,20 +42,21 @@ class Batch:
     attention_mask: Tensor  # additive [B, 1, T, T]
     parents: Tensor
     weights: Tensor
-    segments: Tensor  # 0 in the post, 1 to K in the completions, -1 in padding
+    segments: Tensor  # 0 in the prompt, 1 to K in the completions, -1 in padding
     ends: Tensor  # position of each completion's eos [B, K]
     ranks: Tensor  # [B, K]
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerFast, prompts: list[str], summaries: list[list[str]], ranks: list[list[int]]
+    tokenizer: PreTrainedTokenizerFast, prompts: list[str], completions: list[list[str]], ranks: list[list[int]]
 ) -> list[Encoded]:
+    """Completions are texts that follow the prompt directly; eos is added to each."""
     prompt_ids = tokenizer(prompts)["input_ids"]
-    flat = [f" {summary}{tokenizer.eos_token}" for group in summaries for summary in group]
+    flat = [f"{text}{tokenizer.eos_token}" for group in completions for text in group]
     completion_ids = iter(tokenizer(flat, add_special_tokens=False)["input_ids"])
     return [
         Encoded(prompt, [next(completion_ids) for _ in group], rank)
-        for prompt, group, rank in zip(prompt_ids, summaries, ranks, strict=True)
+        for prompt, group, rank in zip(prompt_ids, completions, ranks, strict=True)
     ]
 
 
@@ -70,7 +71,7 @@ def collate(groups: Sequence[Encoded], pad: int) -> Batch:
         ids[row, :start] = torch.tensor(group.prompt)
         positions[row, :start] = torch.arange(start)
         parents[row, 1:start] = torch.arange(start - 1)
-        segments[row, :start], weights[row, 1:start] = 0, POST_WEIGHT
+        segments[row, :start], weights[row, 1:start] = 0, PROMPT_WEIGHT
         for index, completion in enumerate(group.completions):
             end = start + len(completion)
             ids[row, start:end] = torch.tensor(completion)
@@ -104,7 +105,7 @@ def hidden_states(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def language_loss(model: LlamaForCausalLM, batch: Batch) -> tuple[Tensor, float]:
-    """Weighted mean negative log-probability per token, and that of the summaries' tokens alone."""
+    """Weighted mean negative log-probability per token, and that of the completions' tokens alone."""
     hidden = hidden_states(model, batch)
     before = hidden.gather(1, batch.parents[..., None].expand(-1, -1, hidden.shape[-1]))
     chosen = batch.weights > 0
@@ -180,7 +181,7 @@ def sample(
     temperature: float,
     size: int = 64,
 ) -> list[list[str]]:
-    """`count` completions of each prompt as text, the leading space and the eos taken off."""
+    """`count` completions of each prompt as text, white space around it and the eos taken off."""
     model.eval()
     texts: list[list[str]] = []
     for start in range(0, len(prompts), size):
