@@ -6,7 +6,7 @@ import pytest
 from judge_server import judge_server
 from nli_models import NAMES, tiny_classifier
 
-from copgkit import Completion, Prompt
+from copgkit import Completion, Prompt, Sample, Score
 from copgkit.registry import Registry
 from copgkit.testing import (
     EvaluatorContract,
@@ -67,6 +67,11 @@ def _program(result):
     return Completion(Prompt("Double it.", facts=facts), f"def f(x):\n    return {result}")
 
 
+def _tested_program(result):
+    facts = {"test_list": ["assert f(2) == 4"], "hidden_test_list": ["assert f(3) == 6"]}
+    return Completion(Prompt("Double it.", facts=facts), f"def f(x):\n    return {result}")
+
+
 CASES = {
     "prompt source/jsonl": {"options": {"path": "posts.jsonl", "limit": 2}},
     "prompt source/parquet": {"options": {"path": "set/*.parquet"}},
@@ -113,6 +118,13 @@ CASES = {
     "evaluator/win-rate": {},
     "evaluator/rouge": {"options": {"types": ["rouge1"]}},
     "evaluator/metric": {"options": {"metric": "metrics"}},
+    "evaluator/hidden-tests": {
+        "options": {"run": {"profile": "weak", "workers": 2}},
+        "samples": [
+            Sample(_tested_program(result), {"unit-tests": Score(value)}, value, 0.1)
+            for result, value in (("2 * x", 1.0), ("4", 1.0), ("x + 1", 0.0))
+        ],
+    },
     "evaluator/pass-at-k": {"options": {"source": "judge", "passed_from": 2, "k": [1, 2]}},
 }
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from copgkit import hookimpl
+from copgkit_unit_tests.hidden_tests import HiddenTests
 from copgkit_unit_tests.pass_at_k import PassAtK
 from copgkit_unit_tests.source import UnitTests
 
@@ -24,5 +25,6 @@ def register_reward_sources(register: Any) -> None:
 
 @hookimpl
 def register_evaluators(register: Any) -> None:
-    """Announces `pass-at-k`."""
+    """Announces `pass-at-k` and `hidden-tests`."""
     register("pass-at-k", PassAtK)
+    register("hidden-tests", HiddenTests)

@@ -46,14 +46,7 @@ class PassAtK(Evaluator):
 
     def _passed(self, samples: Sequence[Sample]) -> list[bool]:
         """Which samples passed, of those that have a score."""
-        label = self.options.source
-        if label not in samples[0].scores:
-            known = ", ".join(f"'{name}'" for name in samples[0].scores)
-            raise DataError(
-                f"evaluator '{self.context.name}': no reward source is called '{label}'; there are: {known}."
-                " Say which in options.source."
-            )
-        values = [sample.scores[label].value for sample in samples]
+        values = [value_by(self.options.source, sample, self.context.name) for sample in samples]
         return [value >= self.options.passed_from for value in values if value is not None]
 
     def _estimate(self, results: Sequence[Sequence[bool]], k: int) -> Estimate:
@@ -64,6 +57,18 @@ class PassAtK(Evaluator):
                 f" so many. Set evaluate.samples_per_prompt to {k} or more."
             )
         return interval(math.fsum(chances), len(chances))
+
+
+def value_by(source: str, sample: Sample, evaluator: str) -> float | None:
+    """What a reward source of the run said of a sample; None if it abstained or failed. Raises DataError if there is
+    no such source."""
+    if source not in sample.scores:
+        known = ", ".join(f"'{name}'" for name in sample.scores)
+        raise DataError(
+            f"evaluator '{evaluator}': no reward source is called '{source}'; there are: {known}."
+            " Say which in options.source."
+        )
+    return sample.scores[source].value
 
 
 def pass_at_k(n: int, passed: int, k: int) -> float:
