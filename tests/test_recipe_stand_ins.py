@@ -52,6 +52,40 @@ def posts(tmp_path):
     return folder
 
 
+MBPP_CARD = """---
+configs:
+- config_name: sanitized
+  data_files:
+  - {split: train, path: train.jsonl}
+  - {split: validation, path: validation.jsonl}
+  - {split: prompt, path: prompt.jsonl}
+  - {split: test, path: test.jsonl}
+---
+"""
+
+
+@pytest.fixture
+def mbpp(tmp_path):
+    """A folder with the configuration, the splits and the fields of MBPP's sanitized version."""
+    folder = tmp_path / "mbpp"
+    folder.mkdir()
+    (folder / "README.md").write_text(MBPP_CARD)
+    for number, split in enumerate(("train", "validation", "prompt", "test")):
+        rows = [
+            {
+                "source_file": "b",
+                "task_id": 10 * number + index,
+                "prompt": f"a cat sat {index} .",
+                "code": f"def sat(x):\n    return x + {index}",
+                "test_imports": ["import math"],
+                "test_list": [f"assert sat({x}) == {x + index}" for x in range(3)],
+            }
+            for index in range(4)
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
 def check_result(result):
     assert result.steps == 2
     assert {"reward/mean", "kl/mean", "win-rate/share"} <= {line.name for line in result.summary.lines}
@@ -146,3 +180,23 @@ def test_the_pythia_nli_recipe_runs_with_an_entailment_model_of_debertas_shape(s
     small = {f"rewards[1].options.{name}": value for name, value in NLI_OPTIONS.items()}
     result = copgkit.run(RECIPES / "tldr-nli-pythia.yaml", set=SHORT_RUN | changes | small, output=tmp_path / "out")
     check_panel(result)
+
+
+def test_the_mbpp_recipe_runs_with_a_chat_model_of_qwens_shape(stand_in, mbpp, tmp_path):
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    model = stand_in(Qwen2ForCausalLM, Qwen2Config, max_position_embeddings=128, num_key_value_heads=2)
+    (Path(model) / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }} . {% endfor %}")
+    changes = {
+        "policy.model": model,
+        "policy.max_prompt_tokens": 112,
+        "prompts.options.dataset": str(mbpp),
+        "evaluate.prompts.options.dataset": str(mbpp),
+    }
+    result = copgkit.run(RECIPES / "mbpp-qwen.yaml", set=SHORT_RUN | changes, output=tmp_path / "out")
+    assert result.steps == 2
+    assert {"pass@1/share", "pass@8/share", "kl/mean"} <= {line.name for line in result.summary.lines}
+    (group, *_) = (result.folder / "groups" / "round-0000.jsonl").read_text().splitlines()
+    told = json.loads(group)["prompt"]
+    assert told[0]["role"] == "user"
+    assert "assert sat(0) ==" in told[0]["content"]
