@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from copgkit.preparing import sample_groups, score_groups
     from copgkit.recipe import Recipe, load_recipe
     from copgkit.runner import RunResult, run
-    from copgkit.store import open_lines, read_rows
+    from copgkit.store import open_lines, read_rows, scored_group_from_row, scored_group_to_row
 
 _HEAVY = {
     "run": "copgkit.runner",
@@ -54,6 +54,8 @@ _HEAVY = {
     "sample_groups": "copgkit.preparing",
     "score_groups": "copgkit.preparing",
     "read_rows": "copgkit.store",
+    "scored_group_from_row": "copgkit.store",
+    "scored_group_to_row": "copgkit.store",
 }
 
 
@@ -109,4 +111,6 @@ __all__ = [
     "run",
     "sample_groups",
     "score_groups",
+    "scored_group_from_row",
+    "scored_group_to_row",
 ]

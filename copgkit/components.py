@@ -8,7 +8,7 @@ libraries (torch, transformers, datasets) inside methods only: `copgkit check` r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -245,7 +245,7 @@ class SamplerUse(BaseModel):
     _maker: Callable[[SamplerContext], Sampler] | None = PrivateAttr(None)
 
     @classmethod
-    def of(cls, sampler: type[Sampler], **options: Any) -> SamplerUse:
+    def of(cls, sampler: type[Sampler], /, **options: Any) -> SamplerUse:
         """A use of this class with these options. Raises pydantic's ValidationError."""
         use = cls(use=sampler.__name__)
         use.tie(sampler, sampler.Options(**options))
@@ -255,14 +255,29 @@ class SamplerUse(BaseModel):
         self, cls: type[Sampler], checked: BaseModel, maker: Callable[[SamplerContext], Sampler] | None = None
     ) -> None:
         """Says which class and checked options are meant, and what makes it; by default the class itself."""
-        self._cls, self._checked = cls, checked
-        self._maker = maker or (lambda context: cls(checked, context))
+        self._cls, self._checked, self._maker = cls, checked, maker
 
     def make(self, context: SamplerContext) -> Sampler:
         """The sampler at work. Raises PluginError if nobody has said what the name means."""
-        if self._maker is None:
+        if self._cls is None:
             raise self._untied()
-        return self._maker(context)
+        return self._cls(self._checked, context) if self._maker is None else self._maker(context)
+
+    @staticmethod
+    def all_in(options: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], SamplerUse]]:
+        """The uses in checked options, each with the keys that lead to it; those inside a use are not followed."""
+        inside: Iterable[tuple[str | int, Any]] = ()
+        if isinstance(options, SamplerUse):
+            yield path, options
+        elif isinstance(options, BaseModel):
+            fields = type(options).model_fields.items()
+            inside = [(field.alias or name, getattr(options, name)) for name, field in fields]
+        elif isinstance(options, Mapping):
+            inside = options.items()
+        elif isinstance(options, list | tuple):
+            inside = enumerate(options)
+        for key, item in inside:
+            yield from SamplerUse.all_in(item, (*path, key))
 
     @property
     def unmade(self) -> Sampler:
@@ -277,6 +292,10 @@ class SamplerUse(BaseModel):
         if self._cls is None:
             raise self._untied()
         return self._cls.plan(self._checked)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both mean the same sampler with the same options, written out or left at their defaults."""
+        return isinstance(other, SamplerUse) and type(self) is type(other) and self.model_dump() == other.model_dump()
 
     @field_serializer("options")
     def _complete(self, options: dict[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pluggy
+from pydantic import BaseModel
 
 from copgkit import hookspecs
+from copgkit.components import Sampler, SamplerUse
 from copgkit.errors import PluginError
 from copgkit.plugin_door import HOOKS, Collector, Refused, Registered, reason_of
 from copgkit.plugin_files import load_plugin_file
@@ -93,6 +95,15 @@ class Registry:
         """The components of any kind with this name; `kind/name` (the kind in kebab-case) asks for one kind."""
         kind, _, plain = name.rpartition("/")
         return [item for item in self if item.name == plain and kind in ("", item.kind, item.kind.replace(" ", "-"))]
+
+    def tie(self, options: BaseModel) -> None:
+        """Tells the samplers in checked options what their names mean, at any depth; a recipe's are told when it is
+        read. Raises PluginError for an unknown name, pydantic's ValidationError for options that it refuses."""
+        for _, use in SamplerUse.all_in(options):
+            cls: type[Sampler] = self.get("sampler", use.use).cls
+            checked = cls.Options.model_validate(use.options)
+            self.tie(checked)
+            use.tie(cls, checked)
 
     def __iter__(self) -> Iterator[Registered[Any]]:
         """Every component, by kind and then by name."""

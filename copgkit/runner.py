@@ -9,7 +9,6 @@ untrained policy is evaluated first, so that a broken model, data file or reward
 from __future__ import annotations
 
 import itertools
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,17 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from copgkit.assembly import Assembly
 from copgkit.components import Context, Evaluator
-from copgkit.errors import DataError, TrainingError
 from copgkit.panel import make_panel, open_store
 from copgkit.progress import Phase, Progress
 from copgkit.recipe import ResolvedRecipe, load_recipe, to_yaml
 from copgkit.report import Summary, diagnose, model_card, summarise, write_report
 from copgkit.store import Journal, RunFolder, collect, write_groups, write_samples
-from copgkit.types import GenerationSettings, Group, Sample, ScoredGroup
+from copgkit.types import GenerationSettings, Sample
 
 if TYPE_CHECKING:
-    from copgkit.engine.policy import EncodingReport
-    from copgkit.engine.training import Example, TrainingSettings
+    from copgkit.engine.reference import Example, Reference
+    from copgkit.engine.training import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,8 @@ class _Run:
         self.panel = make_panel(self.resolved, assembly.context, self.progress, self.store)
         self.evaluators: list[Evaluator] = [part.make(assembly.context(part)) for part in parts.evaluators]
         self.policy = assembly.policy()
-        self.reference = self.policy.frozen_copy()
+        self.reference = self.policy.frozen_copy()  # the original, from which evaluation measures the KL
+        self.moving_reference = self._reference_of_the_loss()
         self.sampler = assembly.sampler(parts.sampler, prompts, self.policy, self.reference)
         self.examination = Examination(
             policy=self.policy,
@@ -111,6 +110,14 @@ class _Run:
             settings=GenerationSettings(temperature=recipe.evaluate.temperature, seed=recipe.seed),
             progress=self.progress,
         )
+
+    def _reference_of_the_loss(self) -> Reference:
+        """The original, or a copy of it that follows the policy if the recipe says so."""
+        from copgkit.engine.reference import Reference
+
+        settings = self.recipe.reference
+        policy = self.reference if settings.refresh_every is None else self.reference.frozen_copy()
+        return Reference(policy, settings.refresh_every, settings.decay, self.accelerator.autocast)
 
     def from_prompts_to_report(self) -> RunResult:
         """The whole run, in order."""
@@ -145,60 +152,31 @@ class _Run:
                 total,
                 on_step=lambda step, row: self._after_step(step, row, phase, total),
                 accelerator=self.accelerator,
+                reference=self.moving_reference,
             )
 
     def _rounds(self) -> Iterator[list[Example]]:
         """Draws, scores and gives rounds of examples; offline there is one."""
-        for index in itertools.count():
-            lasting = self.sampler.steps_per_round
-            groups = self.sampler.draw(lasting and lasting * self.recipe.train.groups_per_step)
-            scored = self._score(index, groups)
-            yield self._with_reference(self.sampler.select(scored))
-            self.sampler.observe(scored)
-            if lasting is None:
-                return
+        from copgkit.engine.rounds import Rounds
 
-    def _score(self, index: int, groups: Sequence[Group]) -> list[ScoredGroup]:
-        groups, fit = self.policy.encode(groups)
-        self._tell_what_did_not_fit(fit)
-        if not groups:
-            raise DataError("sampler: no group is left to train on. Raise policy.max_prompt_tokens, or give more data.")
-        file = self.folder.groups / f"round-{index:04d}.jsonl"
-        write_groups(file, [ScoredGroup(group, {}, ()) for group in groups])  # kept if a reward source fails
-        scored = self.panel.score(groups)
-        write_groups(file, scored)
-        self._log({**self._round_figures(scored), **self.panel.statistics(scored), **self.panel.take_store_figures()})
-        return scored
-
-    def _with_reference(self, scored: Sequence[ScoredGroup]) -> list[Example]:
-        from copgkit.engine.training import reference_log_probs
-
-        with self.progress.phase("reference", total=len(scored), unit="groups") as phase, self.accelerator.autocast():
-            return reference_log_probs(self.reference, scored, phase.advance)
-
-    def _round_figures(self, scored: Sequence[ScoredGroup]) -> dict[str, float]:
-        spreads = [statistics.stdev(group.rewards) for group in scored]
-        if not any(spreads):
-            raise TrainingError(
-                "rewards: within every group all completions have the same reward, so there is nothing to learn from."
-                " Use a finer score, more completions per prompt, or a higher temperature."
+        return iter(
+            Rounds(
+                sampler=self.sampler,
+                policy=self.policy,
+                reference=self.moving_reference,
+                panel=self.panel,
+                groups_per_step=self.recipe.train.groups_per_step,
+                keep=lambda number, groups: write_groups(self.folder.groups / f"round-{number:04d}.jsonl", groups),
+                log=self._log,
+                progress=self.progress,
             )
-        rewards = [reward for group in scored for reward in group.rewards]
-        return {
-            "round/groups/count": len(scored),
-            "round/groups/without-signal": sum(spread == 0 for spread in spreads),
-            "round/reward/mean": statistics.fmean(rewards),
-            "round/reward/deviation": statistics.stdev(rewards),
-            "round/reward/deviation-within-groups": statistics.fmean(spreads),
-            "round/tokens/mean": statistics.fmean(
-                len(completion.token_ids or ()) for group in scored for completion in group.group.completions
-            ),
-        }
+        )
 
     def _after_step(self, step: int, row: dict[str, float], phase: Phase, total: int) -> None:
         self.step = step
         if row:
-            self._log(row)
+            refreshes = self.moving_reference.refreshes
+            self._log(row | ({"reference/refreshes/count": refreshes} if refreshes else {}))
         shown = {"reward": "eval/reward/mean", "kl": "eval/kl/mean", "residual": "train/residual/rms"}
         latest = {short: self._latest(name) for short, name in shown.items()}
         phase.advance(1, **{short: value for short, value in latest.items() if value is not None})
@@ -281,19 +259,6 @@ class _Run:
 
     def _latest(self, name: str) -> float | None:
         return next((row[name] for row in reversed(self.rows) if name in row), None)
-
-    def _tell_what_did_not_fit(self, fit: EncodingReport) -> None:
-        for count, what, remedy in (
-            (fit.prompts_too_long, "prompts are longer than policy.max_prompt_tokens", "Their groups are left out."),
-            (
-                fit.completions_too_long,
-                "completions are longer than policy.max_completion_tokens",
-                "They are left out.",
-            ),
-            (fit.groups_too_small, "groups have fewer than two completions left", "They are left out."),
-        ):
-            if count:
-                self.progress.warning(f"sampler: {count} {what}. {remedy}")
 
 
 def _training_settings(resolved: ResolvedRecipe) -> TrainingSettings:

@@ -79,6 +79,13 @@ CASES = {
     "sampler/recorded": {},
     "sampler/reference": {"options": {"completions_per_prompt": 3, "temperature": 0.7}},
     "sampler/policy": {"options": {"every": 2}},
+    "sampler/mixture": {"options": {"samplers": [{"use": "recorded"}, {"use": "policy", "share": 2}]}},
+    "sampler/replay": {"options": {"sampler": {"use": "policy"}, "choice": "reward", "max_age": 3}},
+    "sampler/difficulty": {"options": {"sampler": {"use": "policy"}, "reward_between": [2, 9], "memory": 0.5}},
+    "sampler/all-pairs": {"options": {"sampler": {"use": "reference"}}},
+    "sampler/first-vs-rest": {"options": {"sampler": {"use": "recorded"}}},
+    "sampler/best-vs-worst": {"options": {"sampler": {"use": "policy", "options": {"every": 2}}}},
+    "sampler/above-threshold": {"options": {"sampler": {"use": "reference"}, "threshold": 4}},
     "reward source/python": {
         "options": {"file": "reward.py"},
         "other_options": {"file": "reward.py", "function": "score", "arguments": {}, "batch": True},

@@ -7,8 +7,9 @@ import torch
 
 from copgkit import Completion, Group, Prompt, Score, ScoredGroup, TrainingError
 from copgkit.engine.objectives import Objective
+from copgkit.engine.reference import Example, reference_log_probs
 from copgkit.engine.tabular import TabularPolicy
-from copgkit.engine.training import Example, TrainingSettings, align, reference_log_probs
+from copgkit.engine.training import TrainingSettings, align
 
 ARMS = ("a", "b", "c")
 REWARDS = dict(zip(ARMS, (2.5, 2.0, 1.0), strict=True))

@@ -109,10 +109,12 @@ class TabularPolicy:
         return self.module.parameters()
 
     def frozen_copy(self) -> TabularPolicy:
-        """The reference: the states as they are now, without gradients."""
+        """The reference: the logits as they are now, without gradients.
+
+        Which prompt has which state stays common to both, so that a reference can follow the policy row by row.
+        """
         frozen = copy.copy(self)
         frozen.module = copy.deepcopy(self._table).requires_grad_(False)
-        frozen._states = dict(self._states)
         return frozen
 
     def save(self, folder: Path) -> None:

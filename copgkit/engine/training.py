@@ -4,6 +4,7 @@
         for each step's groups:
             loss = mean over groups of the objective(log pi, log pi_ref, rewards)
             step along its gradient
+            (the reference may follow the policy; in the paper it does not)
 
 Groups are never split: a micro-batch holds whole groups, and the gradient of a step is the same however many
 micro-batches it is computed in. Limits: one process; several are refused until groups are sharded by rank.
@@ -27,16 +28,9 @@ from transformers import get_scheduler
 
 from copgkit.engine.objectives import Objective, all_pairs, regularised_reward, residual
 from copgkit.engine.policy import Policy
+from copgkit.engine.reference import Example, Reference
 from copgkit.errors import TrainingError
 from copgkit.types import ScoredGroup
-
-
-@dataclass(frozen=True)
-class Example:
-    """A scored group with the reference's log-probabilities of its completions (K, nats)."""
-
-    scored: ScoredGroup
-    ref_log_probs: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -124,11 +118,13 @@ def align(
     total_steps: int,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, row: None,
     accelerator: Accelerator | None = None,
+    reference: Reference | None = None,
 ) -> int:
     """Trains the policy on the rounds until they or total_steps end, and gives the number of steps taken.
 
     rounds is asked for its next element only when the last one is used up, so that it may draw from the policy as it
     then is. on_step(step, row) is called after every step; row is empty on steps that are not logged.
+    reference: the one that the rounds were seen by, if it is to follow the policy.
     """
     accelerator = accelerator or make_accelerator(settings)
     optimiser = torch.optim.AdamW(
@@ -141,6 +137,8 @@ def align(
     for examples in rounds:
         for step_examples in _steps_of(examples, settings, shuffler):
             started = time.perf_counter()
+            if reference is not None:
+                step_examples = reference.now(step_examples)
             figures = _accumulate(policy, step_examples, objective, settings, accelerator)
             norm = _clip(policy, settings.max_grad_norm)
             _require_finite(step + 1, norm, figures, step_examples)
@@ -149,6 +147,8 @@ def align(
             scheduler.step()
             optimiser.zero_grad()
             step += 1
+            if reference is not None:
+                reference.follow(policy, step)
             on_step(step, _row(step, figures, norm, rate, time.perf_counter() - started, settings))
             if step >= total_steps:
                 return step
@@ -192,21 +192,6 @@ def collate(policy: Policy, examples: Sequence[Example]) -> Batch:
         pair_weight_GKK=_pair_weights(groups, valid_GK),
         num_tokens_GK=policy.num_tokens([group.group for group in groups]).to(valid_GK),
     )
-
-
-def reference_log_probs(
-    reference: Policy, groups: Sequence[ScoredGroup], advance: Callable[[int], None], groups_per_call: int = 64
-) -> list[Example]:
-    """The groups with the reference's log-probabilities, computed once, without gradient."""
-    examples = []
-    for start in range(0, len(groups), groups_per_call):
-        chunk = groups[start : start + groups_per_call]
-        with torch.no_grad():
-            logp_GK = reference.log_probs([scored.group for scored in chunk]).double().cpu()
-        for scored, row in zip(chunk, logp_GK.tolist(), strict=True):
-            examples.append(Example(scored, tuple(row[: len(scored.rewards)])))
-        advance(len(chunk))
-    return examples
 
 
 def _steps_of(

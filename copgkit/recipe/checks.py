@@ -27,6 +27,7 @@ def check_combinations(recipe: Recipe, sampler: SamplerFacts, faults: Faults) ->
     _rewards(recipe, faults)
     _beta(recipe, sampler, faults)
     _objective(recipe, faults)
+    _reference(recipe, faults)
     _sampling(recipe, sampler, faults)
     _evaluation(recipe, faults)
 
@@ -72,6 +73,13 @@ def _objective(recipe: Recipe, faults: Faults) -> None:
         if given and objective.use != owner:
             words = f"it belongs to {owner}, and the objective is {objective.use}. Remove the line."
             faults.add(("objective", key), words)
+
+
+def _reference(recipe: Recipe, faults: Faults) -> None:
+    reference = recipe.reference
+    if reference.decay and reference.refresh_every is None:
+        words = "it says how a refresh is done, and there is none. Give reference.refresh_every."
+        faults.add(("reference", "decay"), words)
 
 
 def _sampling(recipe: Recipe, sampler: SamplerFacts, faults: Faults) -> None:

@@ -161,7 +161,8 @@ class _Planner:
 
     def _memory(self, policy: CausalLMSettings, facts: ModelFacts, longest: int) -> Figure:
         train = self.recipe.train
-        states = product(facts.parameters, BYTES[policy.dtype], COPIES)
+        moving = self.recipe.reference.refresh_every is not None  # the loss then has a reference of its own
+        states = product(facts.parameters, BYTES[policy.dtype], COPIES + moving)
         groups = train.groups_per_forward or train.groups_per_step
         tokens = product(groups, self.sampling.completions_per_prompt, longest)
         width = 1 if train.precision == "bf16" or policy.dtype == "bfloat16" else 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -204,7 +204,7 @@ class _Finder:
         checked = self.faults.validate(item.cls.Options, options, at=(*path, "options"), owner=owner)
         if checked is None:
             return None
-        inner = [self.inside(use, (*path, "options", *place)) for place, use in _uses_in(checked)]
+        inner = [self.inside(use, (*path, "options", *place)) for place, use in SamplerUse.all_in(checked)]
         return Part(dotted(path), str(label or item.name), item, checked, tuple(part for part in inner if part))
 
     def inside(self, use: SamplerUse, path: KeyPath) -> Part | None:
@@ -213,21 +213,6 @@ class _Finder:
         if part is not None:
             use.tie(part.registered.cls, part.options, part.make)
         return part
-
-
-def _uses_in(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, SamplerUse]]:
-    """The samplers that checked options name, each with where it stands."""
-    inside: Iterable[tuple[str | int, Any]] = ()
-    if isinstance(value, SamplerUse):
-        yield path, value
-    elif isinstance(value, BaseModel):
-        inside = [(field.alias or name, getattr(value, name)) for name, field in type(value).model_fields.items()]
-    elif isinstance(value, Mapping):
-        inside = value.items()
-    elif isinstance(value, list | tuple):
-        inside = enumerate(value)
-    for key, item in inside:
-        yield from _uses_in(item, (*path, key))
 
 
 def _at(data: Any, path: KeyPath) -> Any:

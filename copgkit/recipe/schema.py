@@ -132,6 +132,28 @@ class ObjectiveSettings(Section):
     )
 
 
+class ReferenceSettings(Section):
+    """What the policy is kept near to: the frozen start, or a reference that follows the policy.
+
+    A reference that follows moves the target: T refreshes, with training to the end in between and after, are one
+    alignment at beta / (T + 1). A moving average that keeps the share `decay` makes each refresh count for 1 - decay of
+    one. The KL that evaluation reports stays the one to the start.
+    """
+
+    refresh_every: PositiveInt | None = Field(
+        None,
+        description="Optimiser steps after which the reference becomes the policy; null: never. After T refreshes the"
+        " target is that of beta / (T + 1).",
+    )
+    decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of its own weights that the reference keeps at a refresh; 0.99 with refresh_every: 1 is an"
+        " exponential moving average.",
+    )
+
+
 class TrainSettings(Section):
     """How the loss is minimised."""
 
@@ -196,6 +218,7 @@ class Recipe(Section):
     )
     scoring: ScoringSettings = ScoringSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
+    reference: ReferenceSettings = ReferenceSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
 
@@ -207,6 +230,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "rewards": RewardUse,
     "scoring": ScoringSettings,
     "objective": ObjectiveSettings,
+    "reference": ReferenceSettings,
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
 }

@@ -3,7 +3,7 @@
 Standard library only."""
 
 from copgkit.store.group_schema import group_schema
-from copgkit.store.groups import read_groups, write_groups
+from copgkit.store.groups import read_groups, scored_group_from_row, scored_group_to_row, write_groups
 from copgkit.store.journal import Journal, read_metrics
 from copgkit.store.provenance import collect, file_hash, installed_versions, machine, plugin_versions
 from copgkit.store.row_files import open_lines, read_rows
@@ -34,6 +34,8 @@ __all__ = [
     "read_metrics",
     "read_rows",
     "read_samples",
+    "scored_group_from_row",
+    "scored_group_to_row",
     "stored_sources",
     "write_groups",
     "write_samples",

@@ -47,7 +47,7 @@ def read_groups(path: Path) -> Iterator[ScoredGroup]:
     """
     for place, row in read_parquet(path) if path.suffix == ".parquet" else read_lines(path):
         try:
-            group = _scored_group(row, place)
+            group = scored_group_from_row(row, place)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as fault:
             raise DataError(f"{place}: not a scored group ({type(fault).__name__}: {fault}).") from fault
         yield group
@@ -69,7 +69,7 @@ def score_in(given: Any, notes: Mapping[str, float | str] | None = None) -> Scor
 
 def _line(scored: ScoredGroup) -> str:
     try:
-        return to_line(_row(scored))
+        return to_line(scored_group_to_row(scored))
     except ValueError as fault:
         raise DataError(
             f"{scored.group.prompt.place}: a score, reward or weight of this group is not finite ({fault})."
@@ -77,7 +77,8 @@ def _line(scored: ScoredGroup) -> str:
         ) from fault
 
 
-def _row(scored: ScoredGroup) -> dict[str, Any]:
+def scored_group_to_row(scored: ScoredGroup) -> dict[str, Any]:
+    """A scored group as plain JSON data, in the form that this file describes."""
     group, prompt = scored.group, scored.group.prompt
     return {
         "id": prompt.id,
@@ -121,7 +122,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _scored_group(row: dict[str, Any], place: str) -> ScoredGroup:
+def scored_group_from_row(row: Mapping[str, Any], place: str = "") -> ScoredGroup:
+    """The inverse of scored_group_to_row. place: the prompt's origin."""
     prompt = Prompt(_content(row["prompt"]), row["id"], row["facts"], row["answer"], origin=place)
     completions = tuple(
         Completion(

@@ -17,8 +17,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_jsonable_python
 
-from copgkit.components import Component, Context
+from copgkit.components import Component, Context, SamplerUse
 from copgkit.errors import CopgkitError
+from copgkit.registry import Registry
 from copgkit.testing.elsewhere import file_of, imported_with
 
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tensorflow", "jax", "vllm")
@@ -185,7 +186,10 @@ class Contract:
 def as_recipes_give(component: type[Component], options: Mapping[str, Any]) -> BaseModel:
     """The options as a recipe would give them: plain data, taken strictly. Raises pydantic's ValidationError."""
     text = json.dumps(dict(options), default=to_jsonable_python)
-    return component.Options.model_validate_json(text, strict=True, by_alias=True, by_name=False)
+    checked = component.Options.model_validate_json(text, strict=True, by_alias=True, by_name=False)
+    if any(SamplerUse.all_in(checked)):
+        Registry.load().tie(checked)
+    return checked
 
 
 def rules_of(contract: type[Contract]) -> list[str]:

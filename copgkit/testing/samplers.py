@@ -13,7 +13,7 @@ from typing import Any
 from copgkit.components import Sampler, SamplerContext
 from copgkit.testing.rules import Broken, Contract, Finding, as_recipes_give, check
 from copgkit.testing.stand_ins import WordGenerator, scored, some_prompts
-from copgkit.types import Group, Prompt
+from copgkit.types import Group, Prompt, ScoredGroup
 
 ROUND = 2
 """Groups in a draw of a sampler that makes rounds."""
@@ -95,8 +95,8 @@ class SamplerContract(Contract):
             sizes = {len(group.completions) for group in self._draw(sampler)}
         if plan.completions_per_prompt is not None and sizes != {plan.completions_per_prompt}:
             raise Broken(f"plan() says {plan.completions_per_prompt} completions in a group; drawn were {sizes}.")
-        if plan.generator not in ("none", "reference", "policy"):
-            raise Broken(f"plan() names the generator {plan.generator!r}. Say none, reference or policy.")
+        if not set(plan.generator.split(" and ")) <= {"none", "reference", "policy"}:
+            raise Broken(f"plan() names the generator {plan.generator!r}. Say none, reference, policy, or 'a and b'.")
 
     def test_its_state_is_plain_json(self) -> None:
         with self.made() as sampler:
@@ -160,11 +160,12 @@ class SamplerContract(Contract):
         """What a run would ask for: everything, or one round."""
         return sampler.draw(None if sampler.steps_per_round is None else ROUND)
 
-    def _round(self, sampler: Sampler) -> list[Group]:
-        """A whole round: drawn, scored and observed."""
-        groups = self._draw(sampler)
-        sampler.observe(scored(groups))
-        return groups
+    def _round(self, sampler: Sampler) -> list[ScoredGroup]:
+        """A whole round: drawn, scored, selected and observed; what is trained on."""
+        groups = scored(self._draw(sampler))
+        selected = list(sampler.select(groups))
+        sampler.observe(groups)
+        return selected
 
 
 def check_sampler(

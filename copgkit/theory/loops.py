@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 
 from copgkit.engine.objectives import Objective
+from copgkit.engine.reference import reference_log_probs
 from copgkit.engine.tabular import TabularPolicy
-from copgkit.engine.training import TrainingSettings, align, reference_log_probs
+from copgkit.engine.training import TrainingSettings, align
 from copgkit.theory.bandit import BETA, FIRST, PROBLEM, SECOND
 from copgkit.theory.exact import kl
 from copgkit.theory.finding import EXACT, Finding

@@ -21,7 +21,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from copgkit.engine.causal_lm import CausalLMPolicy
 from copgkit.engine.codec import IntegerCodec
 from copgkit.engine.objectives import Objective, all_pairs, copg
-from copgkit.engine.training import Example, TrainingSettings, align
+from copgkit.engine.reference import Example
+from copgkit.engine.training import TrainingSettings, align
 from copgkit.theory.exact import Problem, kl, minimum, problem
 from copgkit.theory.finding import EXACT, Finding
 from copgkit.types import Completion, Group, Prompt, ScoredGroup
