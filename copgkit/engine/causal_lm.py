@@ -25,6 +25,7 @@ from copgkit.engine.generation import complete
 from copgkit.engine.log_probs import Row, sequence_log_probs
 from copgkit.engine.policy import EncodingReport
 from copgkit.engine.sampling import stream_names
+from copgkit.engine.stop_strings import StopStrings
 from copgkit.errors import ModelError
 from copgkit.types import Completion, GenerationSettings, Group, Prompt
 
@@ -35,7 +36,7 @@ class CausalLMPolicy:
     module: may be replaced by accelerate's wrapped version; log_probs go through its forward.
     tokens_per_forward: size of a forward pass without gradients, padding included; None is 4,096 on a CPU, where 16,384
     measured a third slower, and 16,384 elsewhere.
-    rows_per_batch: completions that are generated together.
+    rows_per_batch: completions that are generated together. stop: texts that end a generated completion.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class CausalLMPolicy:
         gradient_checkpointing: bool = False,
         tokens_per_forward: int | None = None,
         rows_per_batch: int = 256,
+        stop: Sequence[str] = (),
     ) -> None:
         """Takes the module as it is, but for its dropout, which is switched off. Raises ModelError if it is not causal
         or has too few positions for the two limits."""
@@ -56,6 +58,7 @@ class CausalLMPolicy:
         self.max_prompt_tokens, self.max_completion_tokens = max_prompt_tokens, max_completion_tokens
         self.tokens_per_forward = tokens_per_forward or (4_096 if self.device.type == "cpu" else 16_384)
         self.rows_per_batch = rows_per_batch
+        self.stops = StopStrings(tuple(stop), codec)
         loading.remove_dropout(module)
         module.eval()
         loading.require_room(module, max_prompt_tokens, max_completion_tokens)
@@ -78,6 +81,7 @@ class CausalLMPolicy:
         device: str = "cpu",
         trust_remote_code: bool = False,
         gradient_checkpointing: bool = False,
+        stop: Sequence[str] = (),
     ) -> CausalLMPolicy:
         """The policy of a folder or hub model; the keys are those of a recipe's `policy` section, explained there.
 
@@ -93,6 +97,7 @@ class CausalLMPolicy:
             max_prompt_tokens=max_prompt_tokens,
             max_completion_tokens=max_completion_tokens,
             gradient_checkpointing=gradient_checkpointing,
+            stop=stop,
         )
 
     @property
@@ -227,12 +232,14 @@ class CausalLMPolicy:
                 settings,
                 self.device,
                 self._narrow,
+                self.stops.end if self.stops.strings else None,
             )
         finally:
             module.train(was_training)
 
     def _completion(self, prompt: Prompt, ids: tuple[int, ...]) -> Completion:
-        return Completion(prompt, self.codec.text(ids), token_ids=ids, finished=ids[-1] in self.codec.stop_ids)
+        text, stopped = self.stops.before(self.codec.text(ids))
+        return Completion(prompt, text, token_ids=ids, finished=stopped or ids[-1] in self.codec.stop_ids)
 
 
 def _scatter(value_B: Tensor, groups: Sequence[Group]) -> Tensor:

@@ -55,11 +55,12 @@ def complete(
     settings: GenerationSettings,
     device: torch.device,
     narrow: bool,
+    ended: Callable[[Sequence[int]], bool] | None = None,
 ) -> list[list[tuple[int, ...]]]:
     """Writes one completion for each stream name of each prompt: its ids, the stop id included if it was produced.
 
     streams: as many names for every prompt. Every prompt is read once; its cache is then shared out to its rows.
-    narrow: the module takes `logits_to_keep`.
+    narrow: the module takes `logits_to_keep`. ended: whether what a row has written ends it, beside the stop ids.
     """
     per_prompt = len(streams[0])
     names = [name for row in streams for name in row]
@@ -72,6 +73,8 @@ def complete(
         token_R = choose(logits_RV, rows.uniform_RT[:, step], settings.temperature, settings.top_p)
         _append(written, rows.number_R, token_R, finished_R)
         finished_R |= torch.isin(token_R, stops)
+        if ended is not None:
+            finished_R |= torch.tensor([ended(written[number]) for number in rows.number_R.tolist()], device=device)
         if step == max_tokens - 1 or finished_R.all():
             break
         if finished_R.float().mean() >= _WORTH_DROPPING:

@@ -60,6 +60,11 @@ class CausalLMSettings(Section):
     max_completion_tokens: PositiveInt = Field(
         64, description="Generation stops here; longer recorded completions are left out and counted."
     )
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list,
+        description="Texts that end a completion, in training and evaluation, as end-of-sequence does. Their tokens"
+        " count in its log-probability; its text ends before them.",
+    )
     trust_remote_code: bool = Field(
         False, description="Run code that comes with the checkpoint. Off unless you mean it."
     )
