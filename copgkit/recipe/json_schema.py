@@ -59,8 +59,12 @@ def _complete_inner_uses(definitions: dict[str, Any]) -> None:
     """Gives the components that stand in the options of others the names and options of their kind too."""
     for name, definition in list(definitions.items()):
         kind = definition.pop("component", None)
-        if kind:
-            known = definitions[_slug(kind)]
+        if not kind:
+            continue
+        known = definitions[_slug(kind)]
+        if definition["properties"].keys() == known["properties"].keys():
+            definitions[name] = {"$ref": f"#/$defs/{_slug(kind)}"}
+        else:
             use = {**definition["properties"]["use"], "anyOf": known["properties"]["use"]["anyOf"]}
             properties = {**definition["properties"], "use": use}
             definitions[name] = {**definition, "properties": properties, "allOf": known.get("allOf", [])}
