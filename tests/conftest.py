@@ -10,12 +10,11 @@ import pytest
 # Whatever asks a hub must fail at once instead of reaching out. Hub libraries read this when they are imported, which
 # may be while tests are collected, before any fixture runs.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# No test may read what an earlier one, or a run of the user's, has scored.
-os.environ["COPGKIT_CACHE"] = tempfile.mkdtemp(prefix="copgkit-tests-")
-
-# Metric scripts are copied into a folder and imported from there: here, into one that goes with the tests.
-_MODULES = tempfile.TemporaryDirectory(prefix="copgkit-tests-")
-os.environ["HF_MODULES_CACHE"] = _MODULES.name
+# No test may read what an earlier one, or a run of the user's, has scored; and metric scripts are copied into a folder
+# and imported from there. Both folders go with the tests.
+_CACHE = tempfile.TemporaryDirectory(prefix="copgkit-tests-")
+os.environ["COPGKIT_CACHE"] = f"{_CACHE.name}/scores"
+os.environ["HF_MODULES_CACHE"] = f"{_CACHE.name}/modules"
 
 WORDS = ("the cat dog sat ran on under mat hill and then it was happy sad ? . : a b c").split()  # noqa: SIM905
 
