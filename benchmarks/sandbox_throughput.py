@@ -1,6 +1,6 @@
 """Executions a second of the sandbox: input/output cases, and tests and candidate in sandboxes of their own.
 
-    python benchmarks/sandbox_throughput.py [--profile full] [--workers 2] [--executions 200] [--repeats 5]
+    python benchmarks/sandbox_throughput.py [--profile full] [--workers 3] [--executions 200] [--repeats 5]
 
 One execution of `cases` opens a session, loads a function, calls it three times and closes; one of `checks` has a test
 text with three assertions relayed to a candidate. The rate depends on who else uses the machine, processor time per
@@ -10,6 +10,7 @@ execution much less: it counts supervisor, zygotes and children, and on W idle c
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import statistics
 import time
@@ -75,7 +76,7 @@ def main() -> None:
     """Measure both kinds of execution."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default=probe().profile)
-    for name, default in (("workers", 2), ("executions", 200), ("repeats", 5)):
+    for name, default in (("workers", (os.cpu_count() or 1) + 1), ("executions", 200), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     print(

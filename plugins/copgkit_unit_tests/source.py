@@ -52,7 +52,7 @@ class UnitTests(RewardSource):
         memory: PositiveInt = Field(
             512, description="Megabytes of address space; the interpreter takes about 40.", ge=64
         )
-        workers: PositiveInt | None = Field(None, description="Programs judged at once; null: one for each core.")
+        workers: PositiveInt | None = Field(None, description="Programs judged at once; null: one more than cores.")
         profile: Literal["full", "container", "weak"] = Field(
             "container", description="The weakest isolation that will do; without it the run does not start."
         )
@@ -137,7 +137,8 @@ class UnitTests(RewardSource):
 
     @property
     def _workers(self) -> int:
-        return int(self.options.workers or os.cpu_count() or 1)
+        """One more than cores: an execution waits for its own processes about a quarter of its time."""
+        return int(self.options.workers or (os.cpu_count() or 1) + 1)
 
     def _opened(self) -> Pool:
         """The pool, opened at the first use."""
