@@ -91,3 +91,17 @@ def write_jsonl(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def copgkit_command(capsys):
+    """copgkit_command("check", "r.yaml") -> exit status, standard output, standard error."""
+    from copgkit.cli import main
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return end.value.code, printed.out, printed.err
+
+    return call

@@ -24,21 +24,8 @@ def _only_the_file(monkeypatch):
     monkeypatch.setenv("COPGKIT_PLUGINS", "")
 
 
-@pytest.fixture
-def copgkit(capsys):
-    """copgkit("check", "r.yaml") -> exit status, standard output, standard error."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return end.value.code, printed.out, printed.err
-
-    return call
-
-
-def test_check_shows_every_value_with_its_origin_in_one_column(copgkit, tmp_path):
-    status, out, err = copgkit("check", write_recipe(tmp_path), "--set", "train.epochs=3")
+def test_check_shows_every_value_with_its_origin_in_one_column(copgkit_command, tmp_path):
+    status, out, err = copgkit_command("check", write_recipe(tmp_path), "--set", "train.epochs=3")
     assert (status, err) == (0, "")
     lines = out.splitlines()
     epochs = next(line for line in lines if line.startswith("train.epochs"))
@@ -50,8 +37,8 @@ def test_check_shows_every_value_with_its_origin_in_one_column(copgkit, tmp_path
     assert next(line for line in lines if line.startswith("parameters")).split()[1] == "unknown"
 
 
-def test_check_as_json_holds_values_origins_components_and_plan(copgkit, tmp_path):
-    status, out, _ = copgkit("check", "--json", write_recipe(tmp_path))
+def test_check_as_json_holds_values_origins_components_and_plan(copgkit_command, tmp_path):
+    status, out, _ = copgkit_command("check", "--json", write_recipe(tmp_path))
     data = json.loads(out)
     assert status == 0
     assert data["values"]["train.learning_rate"] == {"value": 1e-6, "origin": "r.yaml:16"}
@@ -59,26 +46,26 @@ def test_check_as_json_holds_values_origins_components_and_plan(copgkit, tmp_pat
     assert {figure["name"]: figure["value"] for figure in data["plan"]}["steps"] == 8
 
 
-def test_a_fault_is_printed_without_a_traceback_and_exits_with_2(copgkit, tmp_path):
+def test_a_fault_is_printed_without_a_traceback_and_exits_with_2(copgkit_command, tmp_path):
     path = write_recipe(tmp_path, ("epochs: 2", "epoch: 2"))
-    status, out, err = copgkit("check", path)
+    status, out, err = copgkit_command("check", path)
     assert (status, out) == (2, "")
     assert err == f"{path}:14: train.epoch: unknown key of 'train'. Did you mean 'epochs'?\n"
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_debug_shows_the_traceback_wherever_it_stands(copgkit, tmp_path, position):
+def test_debug_shows_the_traceback_wherever_it_stands(copgkit_command, tmp_path, position):
     arguments = ["check", tmp_path / "absent.yaml"]
     arguments.insert(position, "--debug")
-    status, _, err = copgkit(*arguments)
+    status, _, err = copgkit_command(*arguments)
     assert status == 2
     assert "Traceback" in err
     assert "no such file" in err.splitlines()[-1]
 
 
-def test_an_unexpected_exception_is_named_a_bug(copgkit, monkeypatch, tmp_path):
+def test_an_unexpected_exception_is_named_a_bug(copgkit_command, monkeypatch, tmp_path):
     monkeypatch.setattr("copgkit.recipe.make_plan", lambda resolved: 1 / 0)
-    status, _, err = copgkit("check", write_recipe(tmp_path))
+    status, _, err = copgkit_command("check", write_recipe(tmp_path))
     assert status == 1
     assert err.startswith("This is a bug in copgkit: ZeroDivisionError: division by zero.")
     assert "--debug" in err
@@ -101,7 +88,7 @@ def test_every_ending_has_its_exit_status(monkeypatch, tmp_path, fault, expected
     assert (end.value.code or 0) == expected
 
 
-def test_plugins_lists_components_and_failures(copgkit, tmp_path, monkeypatch):
+def test_plugins_lists_components_and_failures(copgkit_command, tmp_path, monkeypatch):
     (tmp_path / "broken_for_cli.py").write_text("import nothing_of_that_name")
     info = tmp_path / "copgkit_broken-0.2.dist-info"
     info.mkdir()
@@ -109,11 +96,11 @@ def test_plugins_lists_components_and_failures(copgkit, tmp_path, monkeypatch):
     (info / "entry_points.txt").write_text("[copgkit]\nbroken = broken_for_cli\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("COPGKIT_PLUGINS", "broken,samplers")
-    status, out, _ = copgkit("plugins")
+    status, out, _ = copgkit_command("plugins")
     assert status == 0
     assert out.split("\n")[0].split()[:4] == ["KIND", "NAME", "PLUGIN", "DISTRIBUTION"]
     assert "copgkit-broken 0.2  No module named 'nothing_of_that_name'" in out
-    data = json.loads(copgkit("plugins", "--json")[1])
+    data = json.loads(copgkit_command("plugins", "--json")[1])
     assert data["failures"][0]["distribution"] == "copgkit-broken"
 
 
@@ -133,33 +120,33 @@ def calm(monkeypatch):
     return install
 
 
-def test_describe_gives_types_defaults_and_help(copgkit, tmp_path, calm):
+def test_describe_gives_types_defaults_and_help(copgkit_command, tmp_path, calm):
     calm(tmp_path)
-    status, out, _ = copgkit("describe", "calm")
+    status, out, _ = copgkit_command("describe", "calm")
     assert status == 0
     assert out.startswith("calm  reward source, copgkit-calm 2.1.0 (plugin calm)\n")
     assert "tolerated  number, at least 0, at most 1  default 0.1  Share of capitals that costs nothing." in out
     assert "rewards: [{use: calm}]" in out
-    (data,) = json.loads(copgkit("describe", "reward-source/calm", "--json")[1])
+    (data,) = json.loads(copgkit_command("describe", "reward-source/calm", "--json")[1])
     assert data["options"]["properties"]["tolerated"]["default"] == 0.1
 
 
-def test_describe_explains_the_sections_of_the_recipe_too(copgkit):
-    status, out, _ = copgkit("describe", "train")
+def test_describe_explains_the_sections_of_the_recipe_too(copgkit_command):
+    status, out, _ = copgkit_command("describe", "train")
     assert status == 0
     line = next(line for line in out.splitlines() if line.split()[:1] == ["groups_per_forward"])
     assert "whole number, more than 0 or null  default null" in line
 
 
-def test_describe_suggests_the_nearest_name(copgkit, tmp_path, calm):
+def test_describe_suggests_the_nearest_name(copgkit_command, tmp_path, calm):
     calm(tmp_path)
-    status, _, err = copgkit("describe", "clam")
+    status, _, err = copgkit_command("describe", "clam")
     assert status == 2
     assert err.startswith("nothing is called 'clam'. Did you mean 'calm'?\n  Known: calm, causal-lm, ")
 
 
-def test_schema_prints_a_json_schema(copgkit):
-    status, out, _ = copgkit("schema")
+def test_schema_prints_a_json_schema(copgkit_command):
+    status, out, _ = copgkit_command("schema")
     assert status == 0
     assert json.loads(out)["properties"]["version"]["const"] == 1
 
@@ -232,7 +219,7 @@ def test_amounts_are_shown_for_people(value, unit, shown):
 
 
 def test_check_says_which_data_is_missing_and_leaves_its_counts_open(
-    copgkit, tmp_path, tiny_policy_folder, monkeypatch
+    copgkit_command, tmp_path, tiny_policy_folder, monkeypatch
 ):
     monkeypatch.delenv("COPGKIT_PLUGINS")
     recipe = tmp_path / "recipe.yaml"
@@ -241,7 +228,7 @@ def test_check_says_which_data_is_missing_and_leaves_its_counts_open(
         "rewards: [{use: recorded, options: {column: judge}}]\nsampler: {use: recorded}\nobjective: {beta: 0.1}\n"
     )
     (tmp_path / "posts.jsonl").write_text("{}\n")
-    status, out, _ = copgkit("check", recipe)
+    status, out, _ = copgkit_command("check", recipe)
     assert status == 0
     said = " ".join(out.split())
     assert "there is no file post.jsonl in" in said

@@ -7,7 +7,6 @@ import yaml
 
 import copgkit
 from copgkit import CopgkitError, DataError
-from copgkit.cli import main
 from copgkit.store import read_groups
 
 POSTS = [{"prompt": f"the {animal} sat on the {place} :"} for animal in ("cat", "dog") for place in ("mat", "hill")]
@@ -214,19 +213,6 @@ def test_a_missing_score_is_named_where_training_asks_for_it(recipe, tmp_path, w
     )
     with pytest.raises(CopgkitError, match=r"given\.jsonl:1, completion 2 'sat': .*no recorded score 'judge'"):
         copgkit.run(made, output=tmp_path / "out")
-
-
-@pytest.fixture
-def copgkit_command(capsys):
-    """copgkit_command("sample", ...) -> exit status, standard output, standard error."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return end.value.code, printed.out, printed.err
-
-    return call
 
 
 def test_the_commands_do_the_same_and_print_the_file(recipe, tmp_path, copgkit_command):

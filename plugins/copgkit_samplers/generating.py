@@ -40,6 +40,18 @@ class Generating(Sampler):
             " trained on: their probability goes wherever the others' leaves it."
         )
 
+    def setup(self) -> None:
+        """Starts at the first prompt of the first pass."""
+        self._turns = Turns(self.context.prompts, self.context.seed)
+
+    def state(self) -> dict[str, Any]:
+        """How far it is in its passes."""
+        return self._turns.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on after the prompts that were drawn when the state was saved."""
+        self._turns.restore(state)
+
     def generate(self, generator: Generator | None, prompts: Sequence[Prompt], seed: int) -> list[Group]:
         """A group for each prompt, in order."""
         if generator is None:
@@ -59,24 +71,12 @@ class Generating(Sampler):
 class ReferenceSampler(Generating):
     """K completions of every prompt from the frozen reference, drawn once, before training."""
 
-    def setup(self) -> None:
-        """Starts at the first prompt."""
-        self._turns = Turns(self.context.prompts, self.context.seed)
-
     def draw(self, num_groups: int | None) -> list[Group]:
         """One group for each prompt in the order of the data (None), or for the next prompts in shuffled passes."""
         if num_groups is None:
             return self.generate(self.context.reference, self.context.prompts, self.context.seed)
         prompts = self._turns.take(num_groups)
         return self.generate(self.context.reference, prompts, self._turns.seed)
-
-    def state(self) -> dict[str, Any]:
-        """How far it is in its passes."""
-        return self._turns.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on in the pass in which the state was saved."""
-        self._turns.restore(state)
 
     @classmethod
     def plan(cls, options: Any) -> SamplingPlan:
@@ -95,10 +95,6 @@ class PolicySampler(Generating):
     class Options(Generating.Options):
         every: int = Field(1, ge=1, description="Optimiser steps that the groups of one draw serve; 1 is on-policy.")
 
-    def setup(self) -> None:
-        """Starts at the first prompt of the first pass."""
-        self._turns = Turns(self.context.prompts, self.context.seed)
-
     @property
     def steps_per_round(self) -> int | None:  # type: ignore[override]
         """`every`."""
@@ -108,14 +104,6 @@ class PolicySampler(Generating):
         """The next num_groups prompts (all of them if None) with completions of the current policy."""
         prompts = self._turns.take(len(self.context.prompts) if num_groups is None else num_groups)
         return self.generate(self.context.policy, prompts, self._turns.seed)
-
-    def state(self) -> dict[str, Any]:
-        """How far it is in its passes."""
-        return self._turns.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on after the prompts that were drawn when the state was saved."""
-        self._turns.restore(state)
 
     @classmethod
     def plan(cls, options: Any) -> SamplingPlan:
