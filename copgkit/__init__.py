@@ -7,21 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from copgkit.components import (
-    Component,
-    Context,
-    Evaluator,
-    Generator,
-    PromptSource,
-    RewardSource,
-    Sampler,
-    SamplerContext,
-    SamplerUse,
-    SamplingPlan,
-)
+from copgkit.components import Component, Context, Evaluator, PromptSource, RewardSource
 from copgkit.errors import CopgkitError, DataError, ModelError, PluginError, RecipeError, RewardError, TrainingError
 from copgkit.hookspecs import hookimpl
 from copgkit.progress import Phase, Progress
+from copgkit.samplers import Generator, Sampler, SamplerContext, SamplerUse, SamplingPlan
 from copgkit.types import (
     Completion,
     Curves,

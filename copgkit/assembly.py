@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from copgkit.components import Context, Generator, Sampler, SamplerContext
+from copgkit.components import Context
 from copgkit.errors import DataError
 from copgkit.progress import Progress
 from copgkit.recipe import Part, ResolvedRecipe
+from copgkit.samplers import Generator, Sampler, SamplerContext
 from copgkit.types import Prompt
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pluggy
 
-from copgkit.components import Evaluator, PromptSource, RewardSource, Sampler
+from copgkit.components import Evaluator, PromptSource, RewardSource
+from copgkit.samplers import Sampler
 
 PROJECT = "copgkit"
 hookspec = pluggy.HookspecMarker(PROJECT)

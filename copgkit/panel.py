@@ -10,11 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from copgkit.components import Context, RewardSource, SamplerContext
+from copgkit.components import Context, RewardSource
 from copgkit.errors import PluginError
 from copgkit.plugin_code import code_digest
 from copgkit.progress import Progress
 from copgkit.recipe import Figure, Part, ResolvedRecipe
+from copgkit.samplers import SamplerContext
 from copgkit.store import ScoreStore, SourceIdentity, default_store_path
 
 if TYPE_CHECKING:

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from copgkit.components import Component
+from copgkit.samplers import Sampler
+
+_OURS = (Component.__module__, Sampler.__module__)
 
 
 def code_digest(cls: type[Component]) -> str:
@@ -23,7 +26,7 @@ def code_digest(cls: type[Component]) -> str:
 
 def _files(cls: type) -> Iterator[Path]:
     """The files of a class's code; none for Python's own classes and for the bases that copgkit provides."""
-    if cls.__module__ in ("builtins", "abc", "typing", Component.__module__):
+    if cls.__module__ in ("builtins", "abc", "typing", *_OURS):
         return
     module = sys.modules.get(cls.__module__)
     package = sys.modules.get(getattr(module, "__package__", None) or "")

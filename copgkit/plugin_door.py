@@ -10,8 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from copgkit.components import Component, Evaluator, PromptSource, RewardSource, Sampler
+from copgkit.components import Component, Evaluator, PromptSource, RewardSource
 from copgkit.errors import CopgkitError, PluginError
+from copgkit.samplers import Sampler
 
 NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
 """What a component may be called: kebab-case."""

@@ -19,10 +19,10 @@ import pluggy
 from pydantic import BaseModel
 
 from copgkit import hookspecs
-from copgkit.components import Sampler, SamplerUse
 from copgkit.errors import PluginError
 from copgkit.plugin_door import HOOKS, Collector, Refused, Registered, reason_of
 from copgkit.plugin_files import load_plugin_file
+from copgkit.samplers import Sampler, SamplerUse
 
 GROUP = "copgkit"
 ONLY = "COPGKIT_PLUGINS"

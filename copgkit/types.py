@@ -7,6 +7,7 @@ that it is never tokenised a second time.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -58,6 +59,11 @@ class Prompt:
         if isinstance(self.content, str):
             return self.content
         return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in self.content)
+
+    @property
+    def content_key(self) -> str:
+        """The content as one string: equal for equal contents, also for conversations."""
+        return json.dumps(self.content)
 
     @property
     def is_conversation(self) -> bool:

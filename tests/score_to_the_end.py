@@ -8,10 +8,11 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from copgkit.components import Context, SamplerContext
+from copgkit.components import Context
 from copgkit.panel import make_panel, open_store
 from copgkit.progress import Progress
 from copgkit.recipe import load_recipe
+from copgkit.samplers import SamplerContext
 
 
 class Loud(Progress):

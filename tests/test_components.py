@@ -29,6 +29,13 @@ def test_a_text_that_a_prompt_does_not_have_is_refused_with_what_it_has(where):
         Silent(context=Context("silent")).text_of(PROMPT, where)
 
 
+def test_equal_contents_of_prompts_have_one_key_which_never_changes():
+    """Random numbers are named by it, so that another form of it would draw other completions."""
+    turns = ({"role": "user", "content": 'Say "a".'},)
+    assert Prompt("é\n", id="1").content_key == Prompt("é\n", id="2").content_key == '"\\u00e9\\n"'
+    assert Prompt(turns).content_key == r'[{"role": "user", "content": "Say \"a\"."}]' != Prompt(str(turns)).content_key
+
+
 def test_the_digest_of_a_model_follows_its_weights_configuration_and_tokenizer_alone(tmp_path):
     context = Context(folder=tmp_path)
     model = tmp_path / "model"

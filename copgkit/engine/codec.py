@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from copgkit.engine.sampling import content_key
 from copgkit.errors import DataError, ModelError
 from copgkit.types import Completion, Prompt
 
@@ -67,7 +66,7 @@ class TokenizerCodec:
     def prompt_ids(self, prompt: Prompt) -> TokenIds:
         """A text takes the tokenizer's own special tokens in front; a conversation takes what its chat template
         writes, ready for the model's turn. Kept by content: every prompt is tokenised once."""
-        key = content_key(prompt)
+        key = prompt.content_key
         if key not in self._known:
             ids = self._conversation_ids(prompt) if prompt.is_conversation else self._plain_ids(prompt)
             if not ids:

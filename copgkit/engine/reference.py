@@ -18,7 +18,6 @@ from hashlib import blake2b
 import torch
 
 from copgkit.engine.policy import Policy
-from copgkit.engine.sampling import content_key
 from copgkit.types import Group, ScoredGroup
 
 _GROUPS_KEPT = 20_000  # their log-probabilities take a few megabytes
@@ -110,4 +109,4 @@ def _key(group: Group) -> bytes:
     said = [
         (completion.token_ids, completion.token_ids is None and completion.text) for completion in group.completions
     ]
-    return blake2b(f"{content_key(group.prompt)}|{said}".encode(), digest_size=16).digest()
+    return blake2b(f"{group.prompt.content_key}|{said}".encode(), digest_size=16).digest()

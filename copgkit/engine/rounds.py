@@ -13,12 +13,12 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from copgkit.components import Sampler
 from copgkit.engine.policy import EncodingReport, Policy
 from copgkit.engine.reference import Example, Reference
 from copgkit.engine.scoring import Panel
 from copgkit.errors import DataError, PluginError, TrainingError
 from copgkit.progress import Progress
+from copgkit.samplers import Sampler
 from copgkit.types import Group, ScoredGroup
 
 _ROUNDS_WITHOUT_SIGNAL = 20  # in a row, until a run of fresh rounds gives up

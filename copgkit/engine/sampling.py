@@ -5,7 +5,6 @@ Legend: R rows, V vocabulary.
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +13,6 @@ import torch
 from torch import Tensor
 
 from copgkit.types import Prompt
-
-
-def content_key(prompt: Prompt) -> str:
-    """The content of a prompt as one string: equal for equal contents, also for conversations."""
-    return json.dumps(prompt.content)
 
 
 def stream_names(prompts: Sequence[Prompt], completions_per_prompt: int, seed: int) -> list[list[str]]:
@@ -30,7 +24,7 @@ def stream_names(prompts: Sequence[Prompt], completions_per_prompt: int, seed: i
     seen: Counter[str] = Counter()
     names = []
     for prompt in prompts:
-        key = content_key(prompt)
+        key = prompt.content_key
         names.append([f"{seed}|{seen[key] + index}|{key}" for index in range(completions_per_prompt)])
         seen[key] += completions_per_prompt
     return names

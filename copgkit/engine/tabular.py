@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from copgkit.engine.policy import EncodingReport
-from copgkit.engine.sampling import choose, content_key, stream_names, uniforms
+from copgkit.engine.sampling import choose, stream_names, uniforms
 from copgkit.errors import DataError, ModelError
 from copgkit.types import Completion, GenerationSettings, Group, Prompt
 
@@ -140,7 +140,7 @@ class TabularPolicy:
 
     def _state(self, prompt: Prompt) -> int:
         """The prompt's state; the next free one if it is new."""
-        state = self._states.setdefault(content_key(prompt), len(self._states))
+        state = self._states.setdefault(prompt.content_key, len(self._states))
         room = len(self._table.logits_SA)
         if state >= room:
             raise ModelError(f"{prompt.place}: a tabular policy with room for {room} prompts met one more. Use fewer.")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from copgkit.components import SamplingPlan
 from copgkit.recipe.faults import Faults
 from copgkit.recipe.schema import Recipe
+from copgkit.samplers import SamplingPlan
 
 ONLY_WITH = {"clip": "copg", "baseline": "policy-gradient"}
 """Settings that belong to one objective."""

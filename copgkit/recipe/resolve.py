@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from copgkit.components import Context, Sampler, SamplerUse
+from copgkit.components import Context
 from copgkit.errors import PluginError, RecipeError
 from copgkit.plugin_door import Registered
 from copgkit.recipe.checks import ONLY_WITH, SamplerFacts, check_combinations
@@ -18,6 +18,7 @@ from copgkit.recipe.overrides import Overrides, apply_overrides
 from copgkit.recipe.reading import Document, KeyPath, dotted, leaves, read_document
 from copgkit.recipe.schema import Recipe, Use
 from copgkit.registry import Registry
+from copgkit.samplers import Sampler, SamplerUse
 
 U = TypeVar("U", bound=Use)
 

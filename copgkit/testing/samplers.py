@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from copgkit.components import Sampler, SamplerContext
+from copgkit.samplers import Sampler, SamplerContext
 from copgkit.testing.rules import Broken, Contract, Finding, as_recipes_give, check
 from copgkit.testing.stand_ins import WordGenerator, scored, some_prompts
 from copgkit.types import Group, Prompt, ScoredGroup

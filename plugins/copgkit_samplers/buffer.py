@@ -78,7 +78,7 @@ class Buffer:
 def content_key(scored: ScoredGroup) -> str:
     """Equal for groups of one prompt with the same completions in the same order."""
     said = [(one.text, one.token_ids) for one in scored.group.completions]
-    return blake2b(f"{scored.group.prompt.content!r}|{said!r}".encode(), digest_size=16).hexdigest()
+    return blake2b(f"{scored.group.prompt.content_key}|{said!r}".encode(), digest_size=16).hexdigest()
 
 
 def _gumbel(chance: random.Random) -> float:
@@ -95,4 +95,4 @@ def _with_own_prompt(scored: ScoredGroup, own: Mapping[str, Prompt]) -> ScoredGr
 
 
 def _prompt_key(prompt: Prompt) -> str:
-    return f"{prompt.id}|{prompt.content!r}"
+    return f"{prompt.id}|{prompt.content_key}"

@@ -131,4 +131,4 @@ def _has_signal(scored: ScoredGroup) -> bool:
 
 
 def _key(prompt: Prompt) -> str:
-    return blake2b(f"{prompt.id}|{prompt.content!r}".encode(), digest_size=12).hexdigest()
+    return blake2b(f"{prompt.id}|{prompt.content_key}".encode(), digest_size=12).hexdigest()

@@ -115,7 +115,7 @@ def _calls(prompts: Sequence[Prompt]) -> Iterator[list[int]]:
     """The places of the prompts, call by call; equal prompts share one, where they get different completions."""
     alike: dict[str, list[int]] = {}
     for place, prompt in enumerate(prompts):
-        alike.setdefault(repr(prompt.content), []).append(place)
+        alike.setdefault(prompt.content_key, []).append(place)
     call: list[int] = []
     for places in alike.values():
         call += places
