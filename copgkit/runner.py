@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from copgkit.assembly import Assembly
 from copgkit.components import Context, Evaluator
+from copgkit.errors import CopgkitError
 from copgkit.panel import make_panel, open_store
 from copgkit.progress import Phase, Progress
 from copgkit.recipe import ResolvedRecipe, load_recipe, to_yaml
-from copgkit.reference_shelf import reference_shelf
 from copgkit.report import Summary, diagnose, model_card, summarise, write_report
 from copgkit.store import Journal, RunFolder, collect, write_groups, write_samples
-from copgkit.types import GenerationSettings, Sample
+from copgkit.types import GenerationSettings, Sample, ScoredGroup
 
 if TYPE_CHECKING:
     from copgkit.engine.reference import Example, Reference
@@ -51,33 +51,44 @@ def run(
 
     set: overrides, as {"objective.beta": 0.1} or ["objective.beta=0.1"]. output: the run folder; if it already holds a
     run, the next free name is taken. Raises CopgkitError for anything the user can mend.
+
+    Processes that were launched together (`copgkit run --processes`, `accelerate launch`) each call this, share the
+    work and all get the result; the main one alone shows progress and writes the folder.
     """
+    from copgkit.engine import ranks
+
     resolved = load_recipe(recipe, set)
     _silence_progress_of_libraries()
-    folder = RunFolder.create(Path(output) if output else _default_folder(resolved))
+    ranks.join()
+    _require_same_work(resolved)
+    main = ranks.is_main()
+    folder = ranks.from_main(lambda: RunFolder.create(Path(output) if output else _default_folder(resolved)))
     try:
-        work = _Run(resolved, folder, progress or Progress())
+        work = _Run(resolved, folder, progress if progress and main else Progress(), main)
         try:
             return work.from_prompts_to_report()
         finally:
             work.close()
     except BaseException:
-        folder.discard_if_nothing_was_made()
+        if main:
+            folder.discard_if_nothing_was_made()
         raise
 
 
 class _Run:
-    """The parts of one run and the order in which they work."""
+    """The parts of one run and the order in which they work. main: this process writes the folder."""
 
-    def __init__(self, resolved: ResolvedRecipe, folder: RunFolder, progress: Progress) -> None:
+    def __init__(self, resolved: ResolvedRecipe, folder: RunFolder, progress: Progress, main: bool = True) -> None:
         self.resolved, self.recipe, self.folder, self.progress = resolved, resolved.recipe, folder, progress
+        self.main = main
         self.rows: list[dict[str, float]] = []
         self.samples: list[Sample] = []
         self.step = 0
         self.started = datetime.now(UTC)
         self._told: list[str] = []  # the kinds of diagnosis that were warned of
-        folder.write_recipe(resolved.text)
-        folder.write_resolved(to_yaml(resolved))
+        if main:
+            folder.write_recipe(resolved.text)
+            folder.write_resolved(to_yaml(resolved))
         self.journal = Journal(folder.metrics)
         self._assemble()
 
@@ -118,8 +129,7 @@ class _Run:
 
         settings = self.recipe.reference
         policy = self.reference if settings.refresh_every is None else self.reference.frozen_copy()
-        shelf = reference_shelf(self.resolved, self.store, self.policy, str(self.accelerator.device))
-        return Reference(policy, settings.refresh_every, settings.decay, self.accelerator.autocast, shelf)
+        return Reference(policy, settings.refresh_every, settings.decay, self.accelerator.autocast)
 
     def from_prompts_to_report(self) -> RunResult:
         """The whole run, in order."""
@@ -168,11 +178,15 @@ class _Run:
                 reference=self.moving_reference,
                 panel=self.panel,
                 groups_per_step=self.recipe.train.groups_per_step,
-                keep=lambda number, groups: write_groups(self.folder.groups / f"round-{number:04d}.jsonl", groups),
+                keep=self._keep,
                 log=self._log,
                 progress=self.progress,
             )
         )
+
+    def _keep(self, number: int, groups: Sequence[ScoredGroup]) -> None:
+        if self.main:
+            write_groups(self.folder.groups / f"round-{number:04d}.jsonl", groups)
 
     def _after_step(self, step: int, row: dict[str, float], phase: Phase, total: int) -> None:
         self.step = step
@@ -193,7 +207,8 @@ class _Run:
         with self.accelerator.autocast():  # the same precision for policy and reference
             row, samples = self.examination.hold(self.step)
         self._log({**row, **self.panel.take_store_figures()})
-        write_samples(self.folder.samples, self.step, samples, self.examination.reference_samples)
+        if self.main:
+            write_samples(self.folder.samples, self.step, samples, self.examination.reference_samples)
         self.samples = samples
         for warning in diagnose(self.rows, self.recipe.objective.beta, samples, self.examination.reference_samples):
             kind = warning.partition(":")[0]
@@ -202,9 +217,18 @@ class _Run:
                 self.progress.warning(warning)
 
     def _report(self) -> RunResult:
+        from copgkit.engine import ranks
+
+        for warning in itertools.chain.from_iterable(ranks.gathered(self.progress.warnings)):
+            self.progress.warning(warning)
         rewards = [sample.reward for sample in self.examination.reference_samples if sample.reward is not None]
         summary = summarise(self.rows, rewards)
         record = self._record(summary)
+        if self.main:
+            self._write_report(summary, record)
+        return RunResult(self.folder.path, self.step, summary, tuple(self.progress.warnings), tuple(self.rows))
+
+    def _write_report(self, summary: Summary, record: dict[str, Any]) -> None:
         self.folder.write_run_json(record)
         if self.recipe.policy.use == "causal-lm":
             base = self.recipe.policy.model
@@ -220,10 +244,11 @@ class _Run:
             record,
             [figure for evaluator in self.evaluators for figure in evaluator.figures()],
         )
-        return RunResult(self.folder.path, self.step, summary, tuple(self.progress.warnings), tuple(self.rows))
 
     def _record(self, summary: Summary) -> dict[str, Any]:
         """What run.json says: what ran, on what, with which result."""
+        from copgkit.engine import ranks
+
         values = dict(self.resolved.values())
         paths = {
             key: value
@@ -241,9 +266,9 @@ class _Run:
             },
             "found": self._found(),
             "device": str(self.accelerator.device),
+            "processes": ranks.count(),
             "warnings": list(self.progress.warnings),
             "scoring": self.panel.record(),
-            "reference": self.moving_reference.record(),
         }
 
     def _found(self) -> dict[str, dict[str, str]]:
@@ -257,7 +282,8 @@ class _Run:
     def _log(self, figures: Mapping[str, float]) -> None:
         row = {"step": self.step, **figures}
         self.rows.append(row)
-        self.journal.append(row)
+        if self.main:
+            self.journal.append(row)
         self.accelerator.log(dict(figures), step=self.step)
 
     def _latest(self, name: str) -> float | None:
@@ -269,6 +295,22 @@ def _training_settings(resolved: ResolvedRecipe) -> TrainingSettings:
 
     other_rooms = {"steps", "gradient_checkpointing", "trackers"}
     return TrainingSettings(seed=resolved.recipe.seed, **resolved.recipe.train.model_dump(exclude=other_rooms))
+
+
+def _require_same_work(resolved: ResolvedRecipe) -> None:
+    """Raises CopgkitError where processes that were launched together do not have the same recipe (with every default,
+    and copgkit's version) and score store, or are more than a step has groups."""
+    from copgkit.engine import ranks
+
+    store = open_store(resolved, Progress())
+    ranks.require_same("recipe", to_yaml(resolved))
+    ranks.require_same("score store", "none" if store is None else str(store.path.resolve()))
+    groups = resolved.recipe.train.groups_per_step
+    if groups < ranks.count():
+        raise CopgkitError(
+            f"train.groups_per_step: {groups} groups cannot be divided among {ranks.count()} processes, and a group is"
+            " never split. Raise it, or start fewer processes."
+        )
 
 
 def _silence_progress_of_libraries() -> None:

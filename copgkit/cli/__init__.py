@@ -26,6 +26,7 @@ from copgkit.cli.score import score
 from copgkit.cli.store import store
 from copgkit.cli.verify import verify
 from copgkit.errors import CopgkitError
+from copgkit.launched import end_with_parent, tell
 
 app = typer.Typer(
     help="Align a language model with any score a sequence can be given, by Contrastive Policy Gradient.",
@@ -62,6 +63,7 @@ def options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit status."""
+    end_with_parent()
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(_status([word for word in given if word != "--debug"], debug="--debug" in given))
 
@@ -93,7 +95,7 @@ def _status(arguments: list[str], debug: bool) -> int:
 def _explain(fault: Exception, debug: bool) -> int:
     """Says what went wrong, and gives the exit status."""
     if isinstance(fault, CopgkitError):
-        print(fault, file=sys.stderr)
+        tell(str(fault))
         return 2
     if hasattr(fault, "show") and hasattr(fault, "exit_code"):  # how typer says that a command line is wrong
         fault.show()
@@ -101,5 +103,5 @@ def _explain(fault: Exception, debug: bool) -> int:
     if type(fault).__name__ == "Abort":  # how some versions of typer say KeyboardInterrupt
         return 130
     hint = "" if debug else " Run it again with --debug for the traceback."
-    print(f"This is a bug in copgkit: {type(fault).__name__}: {fault}.{hint}", file=sys.stderr)
+    tell(f"This is a bug in copgkit: {type(fault).__name__}: {fault}.{hint}")
     return 1

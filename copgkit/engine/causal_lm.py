@@ -19,7 +19,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 
-from copgkit.engine import loading
+from copgkit.engine import loading, ranks
 from copgkit.engine.codec import Codec, completion_ids
 from copgkit.engine.generation import complete
 from copgkit.engine.log_probs import Row, sequence_log_probs
@@ -153,19 +153,31 @@ class CausalLMPolicy:
         """Draws completions_per_prompt completions for each prompt, at most max_completion_tokens long.
 
         A completion depends on the seed, the prompt's content and its number among those of the same content in this
-        call, not on its batch. A prompt longer than max_prompt_tokens gets none: its list is empty.
+        call, not on its batch. A prompt longer than max_prompt_tokens gets none: its list is empty. Several processes
+        share the prompts and each gets all completions.
         """
+        written = ranks.share_out(
+            prompts,
+            lambda own: self._generate(own, completions_per_prompt, settings),
+            like=lambda prompt: prompt.content_key,
+        )
+        return [[self._completion(prompt, ids) for ids in rows] for prompt, rows in zip(prompts, written, strict=True)]
+
+    def _generate(
+        self, prompts: Sequence[Prompt], completions_per_prompt: int, settings: GenerationSettings
+    ) -> list[list[tuple[int, ...]]]:
+        """The ids of the completions of each prompt."""
         streams = stream_names(prompts, completions_per_prompt, settings.seed)
         lengths = [len(self.codec.prompt_ids(prompt)) for prompt in prompts]
         fitting = [index for index in range(len(prompts)) if lengths[index] <= self.max_prompt_tokens]
         fitting.sort(key=lengths.__getitem__)  # prompts of similar length share a batch, so that little is padding
-        answers: list[list[Completion]] = [[] for _ in prompts]
+        answers: list[list[tuple[int, ...]]] = [[] for _ in prompts]
         size = max(1, self.rows_per_batch // completions_per_prompt)
         for start in range(0, len(fitting), size):
             chunk = fitting[start : start + size]
             written = self._complete([prompts[i] for i in chunk], [streams[i] for i in chunk], settings)
             for index, rows in zip(chunk, written, strict=True):
-                answers[index] = [self._completion(prompts[index], ids) for ids in rows]
+                answers[index] = rows
         return answers
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:

@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 
 from copgkit.components import Evaluator
+from copgkit.engine import ranks
 from copgkit.engine.policy import Policy
 from copgkit.engine.scoring import Panel
 from copgkit.progress import Progress
@@ -91,10 +92,13 @@ class Examination:
             self.progress.warning(f"evaluation: {left_out} prompts are longer than policy.max_prompt_tokens: left out.")
         return groups
 
-    @torch.no_grad()
     def _log_ratios(self, model: Policy, groups: Sequence[Group]) -> list[list[float]]:
         if model is self.reference:
             return [[0.0] * len(group.completions) for group in groups]
+        return ranks.share_out(groups, self._policy_to_reference)
+
+    @torch.no_grad()
+    def _policy_to_reference(self, groups: Sequence[Group]) -> list[list[float]]:
         ratios: list[list[float]] = []
         for chunk in _chunks(groups):
             ratio_GK = self.policy.log_probs(chunk).double() - self.reference.log_probs(chunk).double()

@@ -73,10 +73,7 @@ class Rounds:
 
     def _seen_by_reference(self, scored: Sequence[ScoredGroup]) -> list[Example]:
         with self.progress.phase("reference", total=len(scored), unit="groups") as phase:
-            examples = self.reference.examples(scored, phase.advance)
-        if figures := self.reference.take_figures():
-            self.log(figures)
-        return examples
+            return self.reference.examples(scored, phase.advance)
 
     def _tell_what_did_not_fit(self, fit: EncodingReport) -> None:
         for count, what, remedy in (

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from copgkit.engine import ranks
 from copgkit.engine.asking import Asker
 from copgkit.engine.judge import Judge
 from copgkit.engine.score_checks import quote
@@ -75,7 +76,14 @@ class Panel:
         return kept
 
     def judge(self, groups: Sequence[Group]) -> list[list[Verdict]]:
-        """What the panel says of every completion, failures included; used by itself for evaluation."""
+        """What the panel says of every completion, failures included; used by itself for evaluation.
+
+        Several processes share the work; groups of one prompt stay together, so that equal completions are asked about
+        once.
+        """
+        return ranks.share_out(groups, self._judge, like=lambda group: group.prompt.content_key)
+
+    def _judge(self, groups: Sequence[Group]) -> list[list[Verdict]]:
         by_label = {asker.label: asker.ask(groups) for asker in self.askers}
         return [
             [
@@ -105,7 +113,7 @@ class Panel:
 
     def take_store_figures(self) -> dict[str, float]:
         """Scores from the store and scores asked for since this was last called, by metric name."""
-        return {name: value for asker in self.askers for name, value in asker.take_figures().items()}
+        return ranks.summed({name: value for asker in self.askers for name, value in asker.take_figures().items()})
 
     def record(self) -> dict[str, Any]:
         """What is worth remembering of a run's scoring: what was dropped and why, and what the store spared."""
@@ -113,7 +121,7 @@ class Panel:
             "completions_dropped": self.completions_dropped,
             "groups_dropped": self.groups_dropped,
             "failures": dict(self.failures.most_common(_REASONS_KEPT)),
-            "scores": {one.label: {"from-store": one.spared, "asked": one.asked} for one in self.askers},
+            "scores": {one.label: ranks.summed({"from-store": one.spared, "asked": one.asked}) for one in self.askers},
         }
 
     def close(self) -> None:

@@ -78,6 +78,7 @@ class TabularPolicy:
         """The groups with the arm's index as every completion's one token id. Raises DataError for an unknown arm."""
         kept = []
         for group in groups:
+            self._state(group.prompt)  # in this order in every process, whichever of the groups it then works on
             completions = tuple(replace(one, token_ids=(self._arm(one),)) for one in group.completions)
             if len(completions) >= 2:
                 kept.append(replace(group, completions=completions))

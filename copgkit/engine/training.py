@@ -7,7 +7,7 @@
             (the reference may follow the policy; in the paper it does not)
 
 Groups are never split: a micro-batch holds whole groups, and the gradient of a step is the same however many
-micro-batches it is computed in. Limits: one process; several are refused until groups are sharded by rank.
+micro-batches and processes it is computed in. Each process works on its share of a step's groups.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from __future__ import annotations
 import math
 import random
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,9 +25,11 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 from transformers import get_scheduler
 
+from copgkit.engine import ranks
 from copgkit.engine.objectives import Objective, all_pairs, regularised_reward, residual
 from copgkit.engine.policy import Policy
 from copgkit.engine.reference import Example, Reference
@@ -81,6 +85,12 @@ class StepFigures:
         for name, value_GK in {"reward": batch.reward_GK, "log_ratio": log_ratio_GK, "log_prob": logp_GK}.items():
             self._add(name, (valid_GK * value_GK).sum())
 
+    def over_all_processes(self) -> StepFigures:
+        """The sums over what every process has taken in."""
+        own = {"groups": self.groups, "completions": self.completions, "tokens": self.tokens}
+        total = ranks.summed(own | self.sums)
+        return StepFigures(int(total["groups"]), total["completions"], total["tokens"], total)
+
     def row(self) -> dict[str, float]:
         """The metrics of the step: means over its groups or completions."""
         per_group, per_completion = 1 / self.groups, 1 / self.completions
@@ -127,10 +137,10 @@ def align(
     reference: the one that the rounds were seen by, if it is to follow the policy.
     """
     accelerator = accelerator or make_accelerator(settings)
-    optimiser = torch.optim.AdamW(
+    optimiser: torch.optim.Optimizer = torch.optim.AdamW(
         policy.parameters(), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
     )
-    policy.module, optimiser = accelerator.prepare(policy.module, optimiser)
+    policy.module, optimiser = _prepared(accelerator, policy.module, optimiser)
     scheduler = get_scheduler(settings.schedule, optimiser, math.ceil(settings.warmup * total_steps), total_steps)
     shuffler = random.Random(settings.seed)
     step = 0
@@ -140,7 +150,7 @@ def align(
             if reference is not None:
                 step_examples = reference.now(step_examples)
             figures = _accumulate(policy, step_examples, objective, settings, accelerator)
-            norm = _clip(policy, settings.max_grad_norm)
+            norm = accelerator.clip_grad_norm_(policy.parameters(), settings.max_grad_norm or math.inf).item()
             _require_finite(step + 1, norm, figures, step_examples)
             rate = scheduler.get_last_lr()[0]
             optimiser.step()
@@ -162,13 +172,11 @@ def make_accelerator(
     wanted = "bf16" if settings.precision == "bf16" else "no"
     if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
         AcceleratorState._reset_state()  # accelerate keeps one state a process; an earlier run had another precision
-    accelerator = Accelerator(mixed_precision=wanted, log_with=list(trackers) or None, project_dir=folder)
-    if accelerator.num_processes > 1:
-        raise TrainingError(
-            f"accelerate: {accelerator.num_processes} processes were launched, and this version trains in one."
-            " Start it with `copgkit run` instead of `accelerate launch`."
-        )
-    return accelerator
+    # Buffers never change, and sending them along would make every forward pass wait for the other processes.
+    parallel = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    return Accelerator(
+        mixed_precision=wanted, log_with=list(trackers) or None, project_dir=folder, kwargs_handlers=[parallel]
+    )
 
 
 def collate(policy: Policy, examples: Sequence[Example]) -> Batch:
@@ -194,6 +202,16 @@ def collate(policy: Policy, examples: Sequence[Example]) -> Batch:
     )
 
 
+def _prepared(
+    accelerator: Accelerator, module: torch.nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """Both as accelerate wraps them for the processes there are."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # accelerate's to mend
+        wrapped: tuple[torch.nn.Module, torch.optim.Optimizer] = accelerator.prepare(module, optimiser)
+    return wrapped
+
+
 def _steps_of(
     examples: Sequence[Example], settings: TrainingSettings, shuffler: random.Random
 ) -> Iterator[list[Example]]:
@@ -212,26 +230,30 @@ def _accumulate(
     settings: TrainingSettings,
     accelerator: Accelerator,
 ) -> StepFigures:
-    """Adds up the gradient of the mean loss over the step's groups, a micro-batch at a time."""
+    """Adds up the gradient of the mean loss over the step's groups, of which this process takes its share, a
+    micro-batch at a time."""
     figures = StepFigures()
-    size = settings.groups_per_forward or len(step_examples)
     # Groups of similar length share a forward pass, so that little of it is padding; the sum does not mind the order.
     by_length = sorted(step_examples, key=_length)
-    for start in range(0, len(by_length), size):
-        batch = collate(policy, by_length[start : start + size])
-        with accelerator.autocast():
-            logp_GK = policy.log_probs([scored.group for scored in batch.groups])
-        loss_G = objective(
-            logp_GK, batch.ref_logp_GK, batch.reward_GK, batch.valid_GK, batch.pair_weight_GKK, batch.num_tokens_GK
-        )
-        accelerator.backward(loss_G.sum() / len(step_examples))
-        figures.add(batch, logp_GK.detach(), loss_G.detach(), objective.beta)
-    return figures
-
-
-def _clip(policy: Policy, max_norm: float | None) -> float:
-    """Scales the gradients down to max_norm and gives the norm they had."""
-    return torch.nn.utils.clip_grad_norm_(policy.parameters(), max_norm or math.inf).item()
+    own = ranks.share_of(by_length)
+    size = settings.groups_per_forward or len(step_examples)
+    parts = [own[start : start + size] for start in range(0, len(own), size)]
+    passes = max(ranks.gathered(len(parts)))
+    for number in range(passes):
+        with accelerator.no_sync(policy.module) if number < passes - 1 else nullcontext():
+            batch = collate(policy, parts[number] if number < len(parts) else by_length[:1])
+            with accelerator.autocast():
+                logp_GK = policy.log_probs([scored.group for scored in batch.groups])
+            if number >= len(parts):  # the others wait for this process's gradients, and it has none to give
+                accelerator.backward(0 * logp_GK.sum())
+                continue
+            loss_G = objective(
+                logp_GK, batch.ref_logp_GK, batch.reward_GK, batch.valid_GK, batch.pair_weight_GKK, batch.num_tokens_GK
+            )
+            # The mean is over the groups of all processes, and gradients are averaged over processes after this.
+            accelerator.backward(loss_G.sum() * ranks.count() / len(step_examples))
+            figures.add(batch, logp_GK.detach(), loss_G.detach(), objective.beta)
+    return figures.over_all_processes()
 
 
 def _require_finite(step: int, norm: float, figures: StepFigures, examples: Sequence[Example]) -> None:

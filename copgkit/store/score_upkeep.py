@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from copgkit.store.score_rows import unpack, unpack_log_probs
 from copgkit.store.scores import ScoreStore, sound
 
 _ROWS_PER_QUERY = 1000
@@ -16,10 +15,10 @@ _ROWS_PER_QUERY = 1000
 
 @dataclass(frozen=True)
 class StoredSource:
-    """One source, or reference, as the store knows it: another version, option or line of code makes another one.
+    """One source as the store knows it: another version, option or line of code makes another source.
 
-    digest: the start of the hash that stands for all of it. rows: how many completions (or groups, of a reference or a
-    source that scores whole groups). bytes: of keys and what is kept under them, without the file's own overhead.
+    digest: the start of the hash that stands for all of it. rows: how many completions (or groups, of a source that
+    scores whole groups). bytes: of keys and scores, without the file's own overhead.
     """
 
     digest: str
@@ -50,12 +49,11 @@ def stored_sources(store: ScoreStore) -> list[StoredSource]:
 
 def exported(store: ScoreStore, name: str | None = None) -> Iterator[dict[str, Any]]:
     """Every undamaged row, or those of the sources of one name: {"key", "source", "distribution", "version", "digest",
-    "written", "scores": [{"value", "notes"}]}. Keys and digests in hex; a value is null for an abstention. The rows of
-    a reference have "log_probs" instead of "scores": a number for each completion of the group."""
+    "written", "scores": [{"value", "notes"}]}. Keys and digests in hex; a value is null for an abstention."""
     after = b""
     while rows := _page(store, after, name):
         for key, row, check, digest, distribution, source, version, written in rows:
-            for _, whole in sound([(key, row, check)]):
+            for _, scores in sound([(key, row, check)]):
                 yield {
                     "key": key.hex(),
                     "source": source,
@@ -63,7 +61,7 @@ def exported(store: ScoreStore, name: str | None = None) -> Iterator[dict[str, A
                     "version": version,
                     "digest": digest[:12].lower(),
                     "written": _when(written).isoformat(),
-                    **_content(whole),
+                    "scores": [{"value": score.value, "notes": dict(score.notes)} for score in scores],
                 }
         after = rows[-1][0]
 
@@ -91,13 +89,6 @@ def prune(
     store.file.attempt(lambda connection: connection.execute("VACUUM"), None)
     store.file.attempt(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), None)
     return removed
-
-
-def _content(row: bytes) -> dict[str, Any]:
-    log_probs = unpack_log_probs(row)
-    if log_probs is not None:
-        return {"log_probs": list(log_probs)}
-    return {"scores": [{"value": score.value, "notes": dict(score.notes)} for score in unpack(row) or ()]}
 
 
 def _page(store: ScoreStore, after: bytes, name: str | None) -> list[Any]:
