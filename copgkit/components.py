@@ -61,6 +61,20 @@ class Context:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()
 
+    def commit(self, given: str, revision: str | None = None) -> str | None:
+        """The commit that loading a hub model now would take, found without loading it, for fingerprints. None for a
+        folder beside the recipe, and where neither hub nor cache can tell."""
+        if self.path(given).exists():
+            return None
+        from transformers.utils.hub import cached_file, extract_commit_hash
+
+        try:
+            file = cached_file(given, "config.json", revision=revision or "main")
+        except (OSError, ValueError):  # no such name, no network: loading the model says which
+            return None
+        found: str | None = extract_commit_hash(file, None)
+        return found
+
 
 class Component:
     """Common part of the four kinds. Override `setup` rather than `__init__`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from copgkit.components import Component
@@ -18,8 +18,13 @@ def code_digest(cls: type[Component]) -> str:
 
     A class in a module without a package counts that file alone. Libraries that the code calls are not part of it.
     """
+    return files_digest({file for ancestor in cls.__mro__ for file in _files(ancestor)})
+
+
+def files_digest(files: Iterable[Path]) -> str:
+    """sha256 over the contents of files, in the order of their names."""
     digest = hashlib.sha256()
-    for file in sorted({file for ancestor in cls.__mro__ for file in _files(ancestor)}):
+    for file in sorted(files):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 

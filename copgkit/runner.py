@@ -21,6 +21,7 @@ from copgkit.errors import CopgkitError
 from copgkit.panel import make_panel, open_store
 from copgkit.progress import Phase, Progress
 from copgkit.recipe import ResolvedRecipe, load_recipe, to_yaml
+from copgkit.reference_shelf import reference_shelf
 from copgkit.report import Summary, diagnose, model_card, summarise, write_report
 from copgkit.store import Journal, RunFolder, collect, write_groups, write_samples
 from copgkit.types import GenerationSettings, Sample, ScoredGroup
@@ -129,7 +130,8 @@ class _Run:
 
         settings = self.recipe.reference
         policy = self.reference if settings.refresh_every is None else self.reference.frozen_copy()
-        return Reference(policy, settings.refresh_every, settings.decay, self.accelerator.autocast)
+        shelf = reference_shelf(self.resolved, self.store, self.policy, str(self.accelerator.device))
+        return Reference(policy, settings.refresh_every, settings.decay, self.accelerator.autocast, shelf)
 
     def from_prompts_to_report(self) -> RunResult:
         """The whole run, in order."""
@@ -269,6 +271,7 @@ class _Run:
             "processes": ranks.count(),
             "warnings": list(self.progress.warnings),
             "scoring": self.panel.record(),
+            "reference": self.moving_reference.record(),
         }
 
     def _found(self) -> dict[str, dict[str, str]]:

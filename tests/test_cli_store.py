@@ -77,21 +77,19 @@ def test_export_goes_on_beyond_one_page(copgkit_command, store, monkeypatch):
 def test_prune_by_age_leaves_what_is_younger(copgkit_command, store):
     status, out, _ = copgkit_command("store", "prune", "--older-than", "30")
     assert status == 0
-    assert out.startswith("3 scores removed; ")
+    assert out.startswith("3 rows removed; ")
     assert rows(copgkit_command) == {("calm", "2.0"): 2}
 
 
 def test_prune_by_source_leaves_the_others(copgkit_command, store):
     fill(store, SourceIdentity("copgkit-wild", "wild", "1.0", "{}"), "abcd")
-    assert copgkit_command("store", "prune", "--source", "calm")[1].startswith("5 scores removed; ")
+    assert copgkit_command("store", "prune", "--source", "calm")[1].startswith("5 rows removed; ")
     assert rows(copgkit_command) == {("wild", "1.0"): 4}
-    assert copgkit_command("store", "prune", "--source", "nobody")[1].startswith("0 scores removed; ")
+    assert copgkit_command("store", "prune", "--source", "nobody")[1].startswith("0 rows removed; ")
 
 
 def test_conditions_must_all_be_met(copgkit_command, store):
-    assert copgkit_command("store", "prune", "--source", "calm", "--older-than", "100")[1].startswith(
-        "0 scores removed"
-    )
+    assert copgkit_command("store", "prune", "--source", "calm", "--older-than", "100")[1].startswith("0 rows removed")
     assert sum(rows(copgkit_command).values()) == 5
 
 
@@ -102,7 +100,7 @@ def test_prune_all_but_what_a_recipe_would_find(copgkit_command, store, tmp_path
     kept = fill(store, taste, "abcd")
     (other,) = stored_identities(load_recipe(recipe, {"rewards[0].options.scale": 3}))
     fill(store, other, "ab")
-    assert copgkit_command("store", "prune", "--all-but", recipe)[1].startswith("7 scores removed; ")
+    assert copgkit_command("store", "prune", "--all-but", recipe)[1].startswith("7 rows removed; ")
     assert len(store.find(kept)) == 4
 
 

@@ -15,7 +15,7 @@ from copgkit import RewardError
 from copgkit.cli import main
 from copgkit.engine import training
 from copgkit.engine.objectives import Objective
-from copgkit.store import ScoreStore, default_store_path, read_groups
+from copgkit.store import ScoreStore, default_store_path, read_groups, stored_sources
 
 POSTS = [{"prompt": f"the {animal} sat on the {place} :"} for animal in ("cat", "dog") for place in ("mat", "hill")]
 
@@ -178,7 +178,8 @@ def test_recorded_scores_are_not_kept(recipe, tmp_path, write_jsonl):
     path = recipe(sampler={"use": "recorded"}, rewards=[{"use": "recorded", "options": {"column": "x"}}], evaluate={})
     write_jsonl("posts.jsonl", rows)
     copgkit.run(path, output=tmp_path / "out")
-    assert not default_store_path().exists()
+    kept = stored_sources(ScoreStore(default_store_path(), pytest.fail))
+    assert [source.name for source in kept] == ["reference:policy"]
 
 
 def test_failures_are_not_kept_and_are_asked_for_again(recipe, tmp_path, calls):

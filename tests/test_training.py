@@ -7,7 +7,7 @@ import torch
 
 from copgkit import Completion, Group, Prompt, Score, ScoredGroup, TrainingError
 from copgkit.engine.objectives import Objective
-from copgkit.engine.reference import Example, reference_log_probs
+from copgkit.engine.reference import Example, Reference
 from copgkit.engine.tabular import TabularPolicy
 from copgkit.engine.training import TrainingSettings, align
 
@@ -26,7 +26,7 @@ def _examples(policy, *groups):
     encoded_groups = [
         ScoredGroup(group, scored.scores, scored.rewards) for group, scored in zip(encoded, groups, strict=True)
     ]
-    return reference_log_probs(policy.frozen_copy(), encoded_groups, lambda done: None)
+    return Reference(policy.frozen_copy()).examples(encoded_groups)
 
 
 def _optimum(beta):

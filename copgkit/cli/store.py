@@ -1,4 +1,4 @@
-"""copgkit store: the scores that are kept, to list, export and prune."""
+"""copgkit store: the scores and log-probabilities that are kept, to list, export and prune."""
 
 from __future__ import annotations
 
@@ -16,24 +16,28 @@ from copgkit.errors import CopgkitError
 if TYPE_CHECKING:
     from copgkit.store import ScoreStore
 
-HEAD = ("SOURCE", "DIGEST", "SCORES", "SIZE", "OLDEST", "NEWEST", "DISTRIBUTION")
+HEAD = ("SOURCE", "DIGEST", "ROWS", "SIZE", "OLDEST", "NEWEST", "DISTRIBUTION")
 
 store = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 File = Annotated[
     Path | None,
     typer.Option("--file", metavar="FILE", help="A store of its own, as scoring.store names it.", show_default=False),
 ]
-Source = Annotated[str | None, typer.Option("--source", metavar="NAME", help="Only this source.", show_default=False)]
+Source = Annotated[
+    str | None,
+    typer.Option("--source", metavar="NAME", help="Only this source, or reference:MODEL.", show_default=False),
+]
 
 
 @store.callback()
 def about() -> None:
-    """Look into the score store: what reward sources have said, so that nothing is scored twice."""
+    """Look into the score store: what reward sources have said, so that nothing is scored twice, and references'
+    log-probabilities."""
 
 
 @store.command("list")
 def list_sources(file: File = None, as_json: AsJson = False) -> None:
-    """List the sources with the number, size and age of their scores."""
+    """List sources and references with the number, size and age of what is kept of them."""
     from copgkit.store import stored_sources
 
     found = stored_sources(_open(file))
@@ -52,7 +56,8 @@ def list_sources(file: File = None, as_json: AsJson = False) -> None:
 
 @store.command()
 def export(file: File = None, source: Source = None) -> None:
-    """Print the scores as JSON lines: key, source, when, values and notes. Texts are not kept, only their hashes."""
+    """Print what is kept as JSON lines: key, source, when, and values with notes or log-probabilities. Texts are not
+    kept, only their hashes."""
     from copgkit.store import exported
     from copgkit.store.json_lines import to_line
 
@@ -75,12 +80,12 @@ def prune(
         typer.Option(
             "--all-but",
             metavar="RECIPE",
-            help="Only what this recipe's sources, as they are now, would not find. May be repeated.",
+            help="Only what this recipe's sources and reference, as they are now, would not find. May be repeated.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Remove scores: those that meet every condition that is given."""
+    """Remove scores and log-probabilities: those that meet every condition that is given."""
     from copgkit.store import prune as remove
 
     if source is None and older_than is None and not all_but:
@@ -90,12 +95,12 @@ def prune(
     opened = _open(file)
     before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
     removed = remove(opened, source, before, _digests(all_but or []))
-    print(f"{removed:,} scores removed; {opened.path} now takes {amount(opened.path.stat().st_size, 'bytes')}")
+    print(f"{removed:,} rows removed; {opened.path} now takes {amount(opened.path.stat().st_size, 'bytes')}")
 
 
 @store.command()
 def path() -> None:
-    """Print where `scoring.store: cache` keeps scores."""
+    """Print where `scoring.store: cache` keeps scores and log-probabilities."""
     from copgkit.store import default_store_path
 
     print(default_store_path())
@@ -113,5 +118,11 @@ def _open(file: Path | None) -> ScoreStore:
 def _digests(recipes: list[Path]) -> set[bytes]:
     from copgkit.panel import stored_identities
     from copgkit.recipe import load_recipe
+    from copgkit.reference_shelf import reference_identity
 
-    return {identity.digest for recipe in recipes for identity in stored_identities(load_recipe(recipe))}
+    found = [
+        identity
+        for resolved in map(load_recipe, recipes)
+        for identity in (*stored_identities(resolved), reference_identity(resolved))
+    ]
+    return {identity.digest for identity in found if identity is not None}

@@ -24,6 +24,7 @@ from copgkit.launched import MEETING_FILE
 
 T = TypeVar("T")
 R = TypeVar("R")
+N = TypeVar("N", int, float)
 
 _PATIENCE = timedelta(days=1)
 """How long a process waits for the others: one may have to ask a slow judge for hours. A process that has died is seen
@@ -101,12 +102,12 @@ def from_main(make: Callable[[], T]) -> T:
     return values[0]  # type: ignore[return-value]
 
 
-def summed(figures: Mapping[str, float]) -> dict[str, float]:
+def summed(figures: Mapping[str, N]) -> dict[str, N]:
     """The figures added up over all processes, by name."""
-    total: dict[str, float] = {}
+    total: dict[str, N] = {}
     for part in gathered(dict(figures)):
         for name, value in part.items():
-            total[name] = total.get(name, 0) + value
+            total[name] = total[name] + value if name in total else value
     return total
 
 

@@ -73,7 +73,10 @@ class Rounds:
 
     def _seen_by_reference(self, scored: Sequence[ScoredGroup]) -> list[Example]:
         with self.progress.phase("reference", total=len(scored), unit="groups") as phase:
-            return self.reference.examples(scored, phase.advance)
+            examples = self.reference.examples(scored, phase.advance)
+        if figures := self.reference.take_figures():
+            self.log(figures)
+        return examples
 
     def _tell_what_did_not_fit(self, fit: EncodingReport) -> None:
         for count, what, remedy in (

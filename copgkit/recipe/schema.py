@@ -112,8 +112,9 @@ class ScoringSettings(Section):
     store: str | None = Field(
         "cache",
         pattern=r"^cache$|\.sqlite$",
-        description="Where scores are kept so that nothing is scored twice: cache (a file in your cache folder that all"
-        " recipes share), a .sqlite file relative to the recipe, or null for nowhere.",
+        description="Where scores, and the log-probabilities of the reference, are kept so that nothing is computed"
+        " twice: cache (a file in your cache folder that all recipes share), a .sqlite file relative to the recipe, or"
+        " null for nowhere.",
     )
     unfinished_penalty: float | None = Field(
         None, description="Added to the reward of a completion without end-of-sequence, for instance -1."

@@ -5,6 +5,7 @@ Standard library only."""
 from copgkit.store.group_schema import group_schema
 from copgkit.store.groups import read_groups, scored_group_from_row, scored_group_to_row, write_groups
 from copgkit.store.journal import Journal, read_metrics
+from copgkit.store.log_prob_shelf import LogProbShelf
 from copgkit.store.provenance import collect, file_hash, installed_versions, machine, plugin_versions
 from copgkit.store.row_files import open_lines, read_rows
 from copgkit.store.run_folder import RunFolder
@@ -15,6 +16,7 @@ from copgkit.store.scores import ScoreShelf, ScoreStore, default_store_path
 
 __all__ = [
     "Journal",
+    "LogProbShelf",
     "RunFolder",
     "ScoreShelf",
     "ScoreStore",

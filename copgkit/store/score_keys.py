@@ -22,7 +22,7 @@ class NotNameable(Exception):
 
 @dataclass(frozen=True)
 class SourceIdentity:
-    """Who scored. fingerprint: what the source says makes an old score invalid. code: a digest of its program."""
+    """Who scored, or which reference. fingerprint: what makes an old score invalid. code: a digest of the program."""
 
     distribution: str
     name: str

@@ -1,16 +1,18 @@
-"""Scores as the bytes of one row, with a checksum: a row that is damaged or foreign is no row."""
+"""Scores and log-probabilities as the bytes of one row, with a checksum: a row that is damaged or foreign is no row."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 from copgkit.types import Score
 
 _CHECKSUM_BYTES = 16
+_LOG_PROBS = b"log-probs"  # how a row of them begins; no JSON does
 
 
 def pack(scores: Sequence[Score]) -> bytes:
@@ -24,6 +26,19 @@ def unpack(row: bytes) -> list[Score] | None:
         return [_score(value, notes) for value, notes in json.loads(row)] or None
     except (ValueError, TypeError, AttributeError):
         return None
+
+
+def pack_log_probs(log_probs: Sequence[float]) -> bytes:
+    """Numbers as 64-bit floats, bit for bit."""
+    return _LOG_PROBS + struct.pack(f"<{len(log_probs)}d", *log_probs)
+
+
+def unpack_log_probs(row: bytes) -> tuple[float, ...] | None:
+    """The inverse of pack_log_probs; None for anything else."""
+    numbers = row.removeprefix(_LOG_PROBS)
+    if numbers == row or not numbers or len(numbers) % 8:
+        return None
+    return struct.unpack(f"<{len(numbers) // 8}d", numbers)
 
 
 def checksum(key: bytes, row: bytes) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from copgkit.store.score_rows import unpack, unpack_log_probs
 from copgkit.store.scores import ScoreStore, sound
 
 _ROWS_PER_QUERY = 1000
@@ -15,10 +16,10 @@ _ROWS_PER_QUERY = 1000
 
 @dataclass(frozen=True)
 class StoredSource:
-    """One source as the store knows it: another version, option or line of code makes another source.
+    """One source, or reference, as the store knows it: another version, option or line of code makes another one.
 
-    digest: the start of the hash that stands for all of it. rows: how many completions (or groups, of a source that
-    scores whole groups). bytes: of keys and scores, without the file's own overhead.
+    digest: the start of the hash that stands for all of it. rows: how many completions (or groups, of a reference or a
+    source that scores whole groups). bytes: of keys and what is kept under them, without the file's own overhead.
     """
 
     digest: str
@@ -49,11 +50,12 @@ def stored_sources(store: ScoreStore) -> list[StoredSource]:
 
 def exported(store: ScoreStore, name: str | None = None) -> Iterator[dict[str, Any]]:
     """Every undamaged row, or those of the sources of one name: {"key", "source", "distribution", "version", "digest",
-    "written", "scores": [{"value", "notes"}]}. Keys and digests in hex; a value is null for an abstention."""
+    "written", "scores": [{"value", "notes"}]}. Keys and digests in hex; a value is null for an abstention. The rows of
+    a reference have "log_probs" instead of "scores": a number for each completion of the group."""
     after = b""
     while rows := _page(store, after, name):
         for key, row, check, digest, distribution, source, version, written in rows:
-            for _, scores in sound([(key, row, check)]):
+            for _, whole in sound([(key, row, check)]):
                 yield {
                     "key": key.hex(),
                     "source": source,
@@ -61,7 +63,7 @@ def exported(store: ScoreStore, name: str | None = None) -> Iterator[dict[str, A
                     "version": version,
                     "digest": digest[:12].lower(),
                     "written": _when(written).isoformat(),
-                    "scores": [{"value": score.value, "notes": dict(score.notes)} for score in scores],
+                    **_content(whole),
                 }
         after = rows[-1][0]
 
@@ -89,6 +91,13 @@ def prune(
     store.file.attempt(lambda connection: connection.execute("VACUUM"), None)
     store.file.attempt(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), None)
     return removed
+
+
+def _content(row: bytes) -> dict[str, Any]:
+    log_probs = unpack_log_probs(row)
+    if log_probs is not None:
+        return {"log_probs": list(log_probs)}
+    return {"scores": [{"value": score.value, "notes": dict(score.notes)} for score in unpack(row) or ()]}
 
 
 def _page(store: ScoreStore, after: bytes, name: str | None) -> list[Any]:

@@ -1,5 +1,7 @@
 """The score store: what reward sources have said, by content, so that nothing is scored twice.
 
+The log-probabilities of references (`log_prob_shelf`) are rows of the same file.
+
     store = ScoreStore(path, warn)
     shelf = store.shelf(identify)              # one source's part of it; the panel asks it first
     shelf.find(shelf.keys(groups))
@@ -47,22 +49,30 @@ class ScoreStore:
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, list[Score]]:
         """The scores under those of the keys that are there and undamaged."""
+        found = {key: unpack(row) for key, row in self.find_rows(keys).items()}
+        return {key: scores for key, scores in found.items() if scores is not None}
 
-        def work(connection: sqlite3.Connection) -> dict[bytes, list[Score]]:
+    def keep(self, source: SourceIdentity, scores: Mapping[bytes, Sequence[Score]]) -> None:
+        """Writes scores under their keys, all or none; they are safe when it returns."""
+        self.keep_rows(source, {key: pack(row) for key, row in scores.items()})
+
+    def find_rows(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """What was written under those of the keys that are there and undamaged."""
+
+        def work(connection: sqlite3.Connection) -> dict[bytes, bytes]:
             return dict(sound(row for some in _batches(keys) for row in _rows(connection, some)))
 
         return self.file.attempt(work, {}) if self.path.exists() else {}  # looking makes no file
 
-    def keep(self, source: SourceIdentity, scores: Mapping[bytes, Sequence[Score]]) -> None:
-        """Writes scores under their keys, all or none; they are safe when it returns."""
-        packed = [(key, pack(row)) for key, row in scores.items()]
+    def keep_rows(self, source: SourceIdentity, rows: Mapping[bytes, bytes]) -> None:
+        """Writes rows under their keys, all or none; they are safe when it returns."""
 
         def work(connection: sqlite3.Connection) -> None:
             number, now = _source_number(connection, source), int(time.time())
-            rows = [(key, number, row, checksum(key, row), now) for key, row in packed]
-            connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", rows)
+            written = [(key, number, row, checksum(key, row), now) for key, row in rows.items()]
+            connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", written)
 
-        if packed:
+        if rows:
             self.file.attempt(work, None)
 
     def close(self) -> None:
@@ -124,13 +134,11 @@ def _rows(connection: sqlite3.Connection, keys: Sequence[bytes]) -> Iterator[tup
     yield from connection.execute(f"SELECT key, row, checksum FROM scores WHERE key IN ({marks})", keys)
 
 
-def sound(rows: Iterable[tuple[bytes, bytes, bytes]]) -> Iterator[tuple[bytes, list[Score]]]:
-    """Of rows (key, row, checksum) those that are what was once written, with their scores."""
+def sound(rows: Iterable[tuple[bytes, bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """Of rows (key, row, checksum) those that are what was once written, without their checksum."""
     for key, row, check in rows:
         if isinstance(row, bytes) and check == checksum(key, row):
-            scores = unpack(row)
-            if scores is not None:
-                yield key, scores
+            yield key, row
 
 
 def _source_number(connection: sqlite3.Connection, source: SourceIdentity) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from copgkit.engine.objectives import Objective
-from copgkit.engine.reference import reference_log_probs
+from copgkit.engine.reference import Reference
 from copgkit.engine.tabular import TabularPolicy
 from copgkit.engine.training import TrainingSettings, align
 from copgkit.theory.bandit import BETA, FIRST, PROBLEM, SECOND
@@ -64,7 +64,7 @@ def _trained(pairs: torch.Tensor, steps: int, schedule: str) -> TabularPolicy:
         ScoredGroup(group, {"arm": [Score(reward[i]) for i in row]}, tuple(reward[i] for i in row))
         for group, row in zip(groups, pairs.tolist(), strict=True)
     ]
-    examples = reference_log_probs(policy.frozen_copy(), scored, lambda done: None)
+    examples = Reference(policy.frozen_copy()).examples(scored)
     settings = TrainingSettings(
         epochs=steps,
         groups_per_step=_PAIRS,

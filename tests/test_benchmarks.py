@@ -1,0 +1,205 @@
+"""What the benchmarks compute and write down; the figures themselves need a quiet machine and no test."""
+
+import argparse
+import importlib.util
+import re
+from collections import Counter
+
+import pytest
+import torch
+
+from benchmarks.__main__ import SECTIONS
+from benchmarks.cells import SHAPES, Cell, Shape
+from benchmarks.flops import repeated_prompt_flops, shared_prompt_flops
+from benchmarks.material import END, draw_groups, model_folder, text_of
+from benchmarks.memory import RESET, HighWater
+from benchmarks.options import add_options, read
+from benchmarks.page import PAGE, update
+from benchmarks.tables import Table
+from benchmarks.timing import Elapsed, Spread, Stopwatch, interleave, ratios
+from benchmarks.training import passes
+
+BY_HAND = Cell(Shape(layers=1, hidden=2, heads=1, intermediate=3, vocabulary=5), 2, 2, 2, 1)
+CELL = Cell(SHAPES["tiny"], prompt=6, completion=4, completions_per_prompt=4, groups=2)
+
+
+def test_a_shared_prompt_counts_once():
+    # 4 tokens fed: 2 + 2 * 1. Looks: 3 within the prompt, 3 of each completion's first token. Head: 4 positions.
+    layer, attention, head = 2 * (4 * 4 + 3 * 6) * 4, 4 * 2 * 9, 2 * 2 * 5 * 4
+    assert shared_prompt_flops(BY_HAND) == 3 * (layer + attention + head) == 1272
+
+
+def test_a_repeated_prompt_counts_for_each_completion():
+    layer, attention, head = 2 * (4 * 4 + 3 * 6) * 3, 4 * 2 * 6, 2 * 2 * 5 * 2
+    assert repeated_prompt_flops(BY_HAND) == 3 * 2 * (layer + attention + head) == 1752
+
+
+def test_one_completion_a_prompt_shares_nothing():
+    alone = Cell(SHAPES["small"], 384, 48, 1, 4)
+    assert shared_prompt_flops(alone) == repeated_prompt_flops(alone)
+
+
+def test_the_products_of_a_real_forward_pass_are_those_that_are_counted():
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import AutoModelForCausalLM
+
+    shape, tokens = SHAPES["tiny"], 10
+    with model_folder(shape, tokens) as folder, FlopCounterMode(display=False) as counter, torch.no_grad():
+        AutoModelForCausalLM.from_pretrained(folder)(input_ids=torch.zeros(1, tokens, dtype=torch.long))
+    matrices = counter.get_flop_counts()["Global"][torch.ops.aten.mm]
+    assert matrices == 2 * tokens * (shape.layers * shape.layer_weights + shape.hidden * shape.vocabulary)
+
+
+def test_a_model_has_as_many_weights_as_its_shape_says():
+    from transformers import AutoModelForCausalLM
+
+    with model_folder(SHAPES["tiny"], 16) as folder:
+        parameters = AutoModelForCausalLM.from_pretrained(folder).named_parameters()
+        assert sum(values.numel() for name, values in parameters if "norm" not in name) == SHAPES["tiny"].weights
+
+
+def test_groups_have_the_lengths_of_the_cell_and_end_once():
+    for group in draw_groups(CELL, 3):
+        assert len(group.prompt) == 6
+        assert [len(ids) for ids in group.completions] == [4] * 4
+        assert all(ids.index(END) == 3 for ids in group.completions)
+        assert END not in group.prompt
+
+
+def test_both_programs_train_on_the_same_tokens_in_the_same_steps():
+    if importlib.util.find_spec("trl") is None:
+        pytest.skip("trl is not installed: pip install -e '.[bench]'")
+    from benchmarks.copgkit_training import CopgkitTraining
+    from benchmarks.trl_training import TrlPairs
+
+    with model_folder(CELL.shape, 10) as folder:
+        groups = draw_groups(CELL, 2 * CELL.groups)
+        ours = CopgkitTraining(CELL, folder, groups, Stopwatch())
+        theirs = TrlPairs(CELL, folder, groups, Stopwatch(), pairs_per_forward=4)
+        for step, batch in enumerate(theirs.trainer.get_train_dataloader()):
+            of_step = ours.examples[step * CELL.groups : (step + 1) * CELL.groups]
+            assert Counter(map(tuple, batch["input_ids"].tolist())) == Counter(
+                (*ours.policy.codec.prompt_ids(completion.prompt), *completion.token_ids)
+                for example in of_step
+                for completion in example.scored.group.completions
+            )
+            assert batch["attention_mask"].all()
+            assert batch["completion_mask"].sum() == CELL.completions * CELL.completion
+
+
+def test_both_programs_give_the_reference_the_same_log_probabilities():
+    if importlib.util.find_spec("trl") is None:
+        pytest.skip("trl is not installed: pip install -e '.[bench]'")
+    from benchmarks.copgkit_training import CopgkitTraining
+    from benchmarks.trl_training import TrlPairs
+
+    with model_folder(CELL.shape, 10) as folder:
+        groups = draw_groups(CELL, CELL.groups)
+        ours = CopgkitTraining(CELL, folder, groups, Stopwatch())
+        rows = TrlPairs(CELL, folder, groups, Stopwatch(), pairs_per_forward=2).trainer.train_dataset
+    said = [value for row in rows for value in (row["ref_chosen_logps"], row["ref_rejected_logps"])]
+    expected = [value for example in ours.examples for value in example.ref_log_probs]
+    assert sorted(said) == pytest.approx(sorted(expected), abs=1e-4)
+
+
+def test_texts_leave_special_tokens_out():
+    assert text_of((5, 2, END)) == "w5 w2"
+
+
+class _Fixed:
+    """A program whose steps take what they are told to."""
+
+    def __init__(self, name, seconds, asked):
+        self.name, self.seconds, self.asked = name, list(seconds), asked
+
+    def run(self, steps):
+        self.asked.append(self.name)
+        took = self.seconds.pop(0)
+        return [Elapsed(took, took)] * steps
+
+
+def test_programs_take_turns_and_the_warm_up_does_not_count():
+    asked = []
+    sides = [_Fixed("one", (99, 4, 6), asked), _Fixed("other", (99, 2, 2), asked)]
+    measured = interleave(sides, repeats=2, steps=3)
+    assert asked == ["one", "other", "one", "other", "other", "one"]
+    wall = {name: [took.wall for took in times] for name, times in measured.items()}
+    assert wall == {"one": [4, 6], "other": [2, 2]}
+    assert ratios(wall["one"], wall["other"]) == Spread(2.5, 2, 3)
+
+
+def test_a_spread_shows_its_median_and_range():
+    assert Spread.of([3.0, 1.0, 2.0]).shown(".1f") == "2.0 (1.0 to 3.0)"
+
+
+def test_a_stopwatch_gives_one_lap_for_each_call():
+    watch = Stopwatch()
+    watch.start()
+    watch.lap()
+    watch.lap()
+    assert len(watch.laps) == 2
+    assert all(took.wall >= 0 for took in watch.laps)
+
+
+def test_a_table_reads_the_same_on_the_terminal_and_in_markdown():
+    table = Table("Steps", ("K", "ratio"), note="A note.")
+    table.add(("2", "6.5 (6 to 7)"), {"k": 2})
+    assert table.as_text() == "Steps\nK         ratio\n2  6.5 (6 to 7)\nA note."
+    assert table.as_markdown() == "### Steps\n\n| K | ratio |\n| --- | --- |\n| 2 | 6.5 (6 to 7) |\n\nA note.\n"
+    with pytest.raises(ValueError, match="Steps: 1 cells for 2 columns"):
+        table.add(("4",), {})
+
+
+MACHINE = {
+    "processor": "A", "cores": 2, "threads": 1, "memory GB": 8, "load at the start": 0.1, "system": "B",
+    "versions": {"torch": "2"},
+}  # fmt: skip
+
+
+def test_a_sections_tables_take_their_place_and_leave_the_rest_of_the_page(tmp_path):
+    table = Table("Steps", ("K",))
+    table.add(("2",), {})
+    path = tmp_path / "page.md"
+    path.write_text("Top.\n<!-- memory -->\nkept\n<!-- end -->\n<!-- training -->\nold\n<!-- end -->\nBottom.\n")
+    update("training", MACHINE, [table], path)
+    text = path.read_text()
+    assert "old" not in text
+    assert "### Steps" in text.split("<!-- training -->")[1]
+    assert "A, 2 cores, 1 threads, 8 GB; load before the start 0.1. B; torch 2." in text
+    assert text.startswith("Top.\n<!-- memory -->\nkept\n<!-- end -->\n")
+    assert text.endswith("<!-- end -->\nBottom.\n")
+    with pytest.raises(ValueError, match="no `<!-- other -->`"):
+        update("other", MACHINE, [table], path)
+
+
+def test_the_page_has_a_place_for_every_section():
+    text = PAGE.read_text()
+    assert re.findall(r"<!-- (\S+) -->\n(?:[^<]|<(?!!--))*<!-- end -->", text) == list(SECTIONS)
+
+
+def test_quick_measures_the_centre():
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    quick, whole = (read(parser.parse_args(given)) for given in (["--quick"], []))
+    assert [(cell.prompt, cell.completions_per_prompt) for cell in quick.cells] == [(384, 2), (384, 8)]
+    assert len(whole.cells) == 12
+    assert (quick.repeats, whole.repeats) == (3, 5)
+
+
+def test_trl_is_tried_with_no_pass_that_would_not_fit():
+    assert passes(Cell(SHAPES["small"], 384, 48, 8, 4)) == [1, 4, 16]
+    assert passes(Cell(SHAPES["small"], 1024, 48, 16, 4)) == [1]
+    assert passes(Cell(SHAPES["small"], 384, 48, 2, 4)) == [1, 4]
+
+
+def test_memory_rises_by_what_a_lap_held_and_no_more():
+    if not RESET.exists():
+        pytest.skip("only Linux lets a process set its highest resident memory back")
+    watch = HighWater("cpu")
+    watch.start()
+    held = torch.ones(64, 1024, 1024 // 4)  # 64 MB
+    del held
+    watch.lap()
+    watch.lap()
+    assert watch.laps[0] == pytest.approx(64 * 2**20, rel=0.1)
+    assert watch.laps[1] < 8 * 2**20
