@@ -26,21 +26,17 @@ from copgkit.engine.training import TrainingSettings, align
 class CopgkitTraining:
     """Takes optimiser steps on whole groups."""
 
-    name = "copgkit"
-
-    def __init__(self, cell: Cell, folder: Path, groups: Sequence[TokenGroup], watch: Watch) -> None:
-        """Loads the model and computes what the reference says of all groups."""
+    def __init__(
+        self, cell: Cell, folder: Path, groups: Sequence[TokenGroup], watch: Watch, name: str = "copgkit"
+    ) -> None:
+        """Loads the model and computes what the reference says of all groups. Every step takes its groups in order."""
+        self.name = name
         self.policy = CausalLMPolicy.load(
             str(folder), max_prompt_tokens=cell.prompt, max_completion_tokens=cell.completion, device=cell.device
         )
-        self.examples = Reference(self.policy.frozen_copy()).examples([scored_group(group) for group in groups])
-        self.settings = TrainingSettings(
-            groups_per_step=cell.groups,
-            groups_per_forward=cell.groups_per_forward,
-            schedule="constant",
-            warmup=0.0,
-            precision="bf16" if cell.dtype == "bf16" else "float32",
-        )
+        examples = Reference(self.policy.frozen_copy()).examples([scored_group(group) for group in groups])
+        self.steps = [examples[start : start + cell.groups] for start in range(0, len(examples), cell.groups)]
+        self.settings = training_settings(cell)
         self.watch = watch
 
     def run(self, steps: int, accelerator: Accelerator | None = None) -> list[Any]:
@@ -49,7 +45,7 @@ class CopgkitTraining:
         self.watch.start()
         align(
             self.policy,
-            itertools.repeat(self.examples),
+            itertools.cycle(self.steps),
             Objective("copg", beta=0.1),
             self.settings,
             steps + 1,
@@ -57,6 +53,17 @@ class CopgkitTraining:
             accelerator=accelerator,
         )
         return self.watch.laps[1:]
+
+
+def training_settings(cell: Cell) -> TrainingSettings:
+    """copgkit's settings: its defaults, but for what the cell says and a constant learning rate."""
+    return TrainingSettings(
+        groups_per_step=cell.groups,
+        groups_per_forward=cell.groups_per_forward,
+        schedule="constant",
+        warmup=0.0,
+        precision="bf16" if cell.dtype == "bf16" else "float32",
+    )
 
 
 def scored_group(group: TokenGroup) -> ScoredGroup:

@@ -55,7 +55,9 @@ def model_folder(shape: Shape, positions: int) -> Iterator[Path]:
     """A folder with a Llama of this shape and its tokenizer, gone afterwards."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=shape.vocabulary,

@@ -45,25 +45,23 @@ def checks(pool: Pool) -> None:
         assert said["passed"]
 
 
-def measure(work: Callable[[Pool], None], options: argparse.Namespace) -> str:
-    """One line: executions a second, median and range over the repeats; processor time of each."""
+def measure(
+    work: Callable[[Pool], None], profile: str, workers: int, executions: int, repeats: int
+) -> tuple[list[float], float]:
+    """Executions a second of each repeat, and milliseconds of processor time for each execution."""
     rates = []
     before = _processor_seconds()
     with (
-        Pool(options.profile, Limits(), options.workers) as pool,
-        ThreadPoolExecutor(options.workers) as threads,
+        Pool(profile, Limits(), workers) as pool,
+        ThreadPoolExecutor(workers) as threads,
     ):
-        list(threads.map(work, [pool] * 4 * options.workers))  # starts the zygotes
-        for _ in range(options.repeats):
+        list(threads.map(work, [pool] * 4 * workers))  # starts the zygotes
+        for _ in range(repeats):
             started = time.perf_counter()
-            list(threads.map(work, [pool] * options.executions))
-            rates.append(options.executions / (time.perf_counter() - started))
-    number = options.executions * options.repeats + 4 * options.workers
-    processor_ms = 1000 * (_processor_seconds() - before) / number
-    return (
-        f"{work.__name__:6}  {statistics.median(rates):5.0f} executions/s ({min(rates):.0f} to {max(rates):.0f}),"
-        f" {processor_ms:.2f} ms of processor time each"
-    )
+            list(threads.map(work, [pool] * executions))
+            rates.append(executions / (time.perf_counter() - started))
+    number = executions * repeats + 4 * workers
+    return rates, 1000 * (_processor_seconds() - before) / number
 
 
 def _processor_seconds() -> float:
@@ -83,7 +81,11 @@ def main() -> None:
         f"profile '{options.profile}', {options.workers} workers, {options.repeats} x {options.executions} executions"
     )
     for work in (cases, checks):
-        print(measure(work, options))
+        rates, processor_ms = measure(work, options.profile, options.workers, options.executions, options.repeats)
+        print(
+            f"{work.__name__:6}  {statistics.median(rates):5.0f} executions/s ({min(rates):.0f} to {max(rates):.0f}),"
+            f" {processor_ms:.2f} ms of processor time each"
+        )
 
 
 if __name__ == "__main__":

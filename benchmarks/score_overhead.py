@@ -28,7 +28,7 @@ from copgkit.store import ScoreStore, SourceIdentity
 
 BAR_MICROSECONDS = 50.0
 COMPLETIONS_PER_GROUP = 4
-Measured = tuple[float, float]  # CPU and wall seconds
+Measured = tuple[float, float]  # of CPU and of wall time
 
 
 class Millisecond(RewardSource):
@@ -49,18 +49,26 @@ def main() -> None:
     parser.add_argument("--completions", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
-    rows = [_measure(arguments.completions, repeat) for repeat in range(arguments.repeats)]
-    added = {
-        way: [
-            tuple(1e6 * (row[way][kind] - row["source alone"][kind]) / arguments.completions for kind in (0, 1))
-            for row in rows
-        ]
-        for way in ("panel", "panel, empty store")
-    }
-    added["panel, full store"] = [
-        tuple(1e6 * row["panel, full store"][kind] / arguments.completions for kind in (0, 1)) for row in rows
-    ]
+    added = measure(arguments.completions, arguments.repeats)
     sys.exit(_report(added, arguments.completions, arguments.repeats))
+
+
+def measure(completions: int, repeats: int) -> dict[str, list[Measured]]:
+    """Microseconds a completion, of CPU and wall time, that each way adds in each repeat."""
+    rows = [_measure(completions, repeat) for repeat in range(repeats)]
+
+    def added(way: str, beside: str | None) -> list[Measured]:
+        base = [row[beside] if beside else (0.0, 0.0) for row in rows]
+        return [
+            (1e6 * (row[way][0] - less[0]) / completions, 1e6 * (row[way][1] - less[1]) / completions)
+            for row, less in zip(rows, base, strict=True)
+        ]
+
+    return {
+        "panel": added("panel", "source alone"),
+        "panel, empty store": added("panel, empty store", "source alone"),
+        "panel, full store": added("panel, full store", None),  # the source is not asked
+    }
 
 
 def _measure(completions: int, repeat: int) -> dict[str, Measured]:
@@ -98,7 +106,7 @@ def _groups(completions: int, repeat: int) -> list[Group]:
     return groups
 
 
-def _report(added: dict[str, list[tuple[float, ...]]], completions: int, repeats: int) -> int:
+def _report(added: dict[str, list[Measured]], completions: int, repeats: int) -> int:
     print(f"{completions} completions, {repeats} repeats; microseconds a completion, median (lowest to highest)")
     print(f"{'':22}{'CPU':>26}{'wall':>30}")
     worst = 0.0

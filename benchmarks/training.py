@@ -67,7 +67,7 @@ def measure(options: Options) -> list[Table]:
     """Two tables with a row for each cell: time, and operations."""
     times = Table(
         "Time of a training step for each completion",
-        ("prompt", "K", "TRL, ms", "copgkit, ms", "TRL / copgkit", "in processor time", "TRL's pairs in a pass"),
+        ("prompt", "K", "TRL, s", "copgkit, s", "TRL / copgkit", "in processor time", "TRL's pairs in a pass"),
     )
     operations = Table(
         "Operations a second in a training step",
@@ -122,7 +122,7 @@ def _trial(cell: Cell, folder: Path, pairs: int) -> float:
 
 def _time_row(measured: Measured) -> list[str]:
     return [
-        *(Spread.of([1000 * value for value in measured.wall(name)]).shown() for name in ("TRL", "copgkit")),
+        *(Spread.of(measured.wall(name)).shown() for name in ("TRL", "copgkit")),
         ratios(measured.wall("TRL"), measured.wall("copgkit")).shown(),
         ratios(measured.cpu("TRL"), measured.cpu("copgkit")).shown(),
         str(measured.pairs_per_forward),

@@ -36,7 +36,7 @@ class TrlPairs:
             args=pair_settings(cell, folder, pairs_per_forward),
             train_dataset=Dataset.from_list([row for group in groups for row in pairs_of(group)]),
             processing_class=AutoTokenizer.from_pretrained(folder),
-            callbacks=[_Laps(watch)],
+            callbacks=[Laps(watch)],
         )
         self.trainer.remove_callback(PrinterCallback)
 
@@ -48,9 +48,8 @@ class TrlPairs:
 
 
 def pair_settings(cell: Cell, folder: Path, pairs_per_forward: int) -> DPOConfig:
-    """TRL's settings."""
+    """TRL's settings for pairs."""
     return DPOConfig(
-        output_dir=str(folder / "trl"),
         loss_type="ipo",
         beta=0.1,
         precompute_ref_log_probs=True,  # no reference model in the step
@@ -58,22 +57,30 @@ def pair_settings(cell: Cell, folder: Path, pairs_per_forward: int) -> DPOConfig
         max_length=cell.prompt + cell.completion,  # cuts nothing
         per_device_train_batch_size=pairs_per_forward,
         gradient_accumulation_steps=cell.pairs // pairs_per_forward,
-        gradient_checkpointing=False,  # TRL's default is on, which computes every layer twice; copgkit's is off
-        bf16=cell.dtype == "bf16",  # TRL's default is on; both sides use the precision of the cell
-        optim="adamw_torch_fused",  # the fastest AdamW of torch, and the Trainer's default
-        learning_rate=1e-5,
-        lr_scheduler_type="constant",
-        max_grad_norm=1.0,  # as copgkit
-        weight_decay=0.0,  # as copgkit
         train_sampling_strategy="sequential",  # each step holds the completions of whole groups, as copgkit's
-        dataloader_pin_memory=cell.device != "cpu",
-        use_cpu=cell.device == "cpu",
-        logging_strategy="no",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        max_steps=1,  # set again for each call
+        **common_settings(cell, folder),
     )
+
+
+def common_settings(cell: Cell, folder: Path) -> dict[str, Any]:
+    """What the pair trainer and the on-policy trainer have in common."""
+    return {
+        "output_dir": str(folder / "trl"),
+        "gradient_checkpointing": False,  # TRL's default is on, which computes every layer twice; copgkit's is off
+        "bf16": cell.dtype == "bf16",  # TRL's default is on; both sides use the precision of the cell
+        "optim": "adamw_torch_fused",  # the fastest AdamW of torch, and the Trainer's default
+        "learning_rate": 1e-5,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 1.0,  # as copgkit
+        "weight_decay": 0.0,  # as copgkit
+        "dataloader_pin_memory": cell.device != "cpu",
+        "use_cpu": cell.device == "cpu",
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "max_steps": 1,  # set again for each call
+    }
 
 
 def pairs_of(group: TokenGroup) -> list[dict[str, str]]:
@@ -91,7 +98,7 @@ def pairs_of(group: TokenGroup) -> list[dict[str, str]]:
     return rows
 
 
-class _Laps(TrainerCallback):  # type: ignore[misc]
+class Laps(TrainerCallback):  # type: ignore[misc]
     """Takes the time from the start of the first epoch to each step's end."""
 
     def __init__(self, watch: Watch) -> None:

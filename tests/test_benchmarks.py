@@ -77,10 +77,9 @@ def test_both_programs_train_on_the_same_tokens_in_the_same_steps():
         ours = CopgkitTraining(CELL, folder, groups, Stopwatch())
         theirs = TrlPairs(CELL, folder, groups, Stopwatch(), pairs_per_forward=4)
         for step, batch in enumerate(theirs.trainer.get_train_dataloader()):
-            of_step = ours.examples[step * CELL.groups : (step + 1) * CELL.groups]
             assert Counter(map(tuple, batch["input_ids"].tolist())) == Counter(
                 (*ours.policy.codec.prompt_ids(completion.prompt), *completion.token_ids)
-                for example in of_step
+                for example in ours.steps[step]
                 for completion in example.scored.group.completions
             )
             assert batch["attention_mask"].all()
@@ -98,7 +97,7 @@ def test_both_programs_give_the_reference_the_same_log_probabilities():
         ours = CopgkitTraining(CELL, folder, groups, Stopwatch())
         rows = TrlPairs(CELL, folder, groups, Stopwatch(), pairs_per_forward=2).trainer.train_dataset
     said = [value for row in rows for value in (row["ref_chosen_logps"], row["ref_rejected_logps"])]
-    expected = [value for example in ours.examples for value in example.ref_log_probs]
+    expected = [value for example in ours.steps[0] for value in example.ref_log_probs]
     assert sorted(said) == pytest.approx(sorted(expected), abs=1e-4)
 
 
