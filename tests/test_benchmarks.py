@@ -3,18 +3,24 @@
 import argparse
 import importlib.util
 import re
+import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 
 from benchmarks.__main__ import SECTIONS
 from benchmarks.cells import SHAPES, Cell, Shape
+from benchmarks.copgkit_on_policy import CopgkitOnPolicy, reward_of
 from benchmarks.flops import repeated_prompt_flops, shared_prompt_flops
+from benchmarks.loop import PARTS, Timers, share, time_parts
 from benchmarks.material import END, draw_groups, model_folder, text_of
 from benchmarks.memory import RESET, HighWater
 from benchmarks.options import add_options, read
 from benchmarks.page import PAGE, update
+from benchmarks.processes import STEPS, seconds_per_completion, write_recipe
+from benchmarks.scaling import axes
 from benchmarks.tables import Table
 from benchmarks.timing import Elapsed, Spread, Stopwatch, interleave, ratios
 from benchmarks.training import passes
@@ -176,10 +182,14 @@ def test_the_page_has_a_place_for_every_section():
     assert re.findall(r"<!-- (\S+) -->\n(?:[^<]|<(?!!--))*<!-- end -->", text) == list(SECTIONS)
 
 
-def test_quick_measures_the_centre():
+def _parsed(*given):
     parser = argparse.ArgumentParser()
     add_options(parser)
-    quick, whole = (read(parser.parse_args(given)) for given in (["--quick"], []))
+    return parser.parse_args(given)
+
+
+def test_quick_measures_the_centre():
+    quick, whole = read(_parsed("--quick")), read(_parsed())
     assert [(cell.prompt, cell.completions_per_prompt) for cell in quick.cells] == [(384, 2), (384, 8)]
     assert len(whole.cells) == 12
     assert (quick.repeats, whole.repeats) == (3, 5)
@@ -202,3 +212,56 @@ def test_memory_rises_by_what_a_lap_held_and_no_more():
     watch.lap()
     assert watch.laps[0] == pytest.approx(64 * 2**20, rel=0.1)
     assert watch.laps[1] < 8 * 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_in_processes_takes_its_steps_and_says_how_long(processes):
+    with model_folder(CELL.shape, 10) as folder:
+        recipe = write_recipe(CELL, folder, draw_groups(CELL, CELL.groups))
+        seconds = seconds_per_completion(recipe, CELL, processes, threads=2)
+    assert len(seconds) == STEPS - 1
+    assert all(value > 0 for value in seconds)
+
+
+def test_the_parts_of_a_step_do_not_overlap_and_leave_the_loop_its_share():
+    laps = time_parts(CELL, steps=2)
+    assert len(laps) == 2
+    for lap in laps:
+        assert all(lap[part] > 0 for part in PARTS)
+        assert sum(share(lap, part) for part in (*PARTS, "loop")) == pytest.approx(100)
+        assert share(lap, "loop") > 0
+
+
+def test_a_part_within_a_part_counts_once():
+    timers = Timers("cpu")
+    timers.start()
+    timers.around("backward", timers.around("forward", lambda: time.sleep(0.01)))()
+    timers.lap()
+    assert timers.laps[0]["forward"] == 0
+    assert timers.laps[0]["backward"] >= 0.01
+
+
+def test_an_axis_changes_one_thing():
+    options = read(_parsed())
+    for points in axes(options).values():
+        first, *others = points.values()
+        changed = {tuple(name for name, value in vars(cell).items() if value != vars(first)[name]) for cell in others}
+        assert len(changed) == 1
+        assert len(changed.pop()) == 1
+
+
+def test_both_programs_take_on_policy_steps_with_the_same_reward():
+    if importlib.util.find_spec("trl") is None:
+        pytest.skip("trl is not installed: pip install -e '.[bench]'")
+    from benchmarks.trl_on_policy import TrlOnPolicy
+
+    cell = replace(CELL, completions_per_prompt=2)
+    with model_folder(cell.shape, 10) as folder:
+        groups = draw_groups(cell, cell.groups)
+        for side in (
+            CopgkitOnPolicy(cell, folder, groups, Stopwatch()),
+            TrlOnPolicy(cell, folder, groups, Stopwatch(), completions_per_forward=4),
+        ):
+            assert len(side.run(1)) == 1
+    assert reward_of("w1000 w500") == 1.5
