@@ -69,7 +69,7 @@ class Assembly:
         options = settings.model_dump(exclude={"use", "model", "tokenizer", "chat_template"})
         tokenizer = settings.tokenizer and where.model(settings.tokenizer)
         template = settings.chat_template and str(where.path(settings.chat_template))
-        return CausalLMPolicy.load(
+        policy = CausalLMPolicy.load(
             where.model(settings.model),
             tokenizer=tokenizer,
             chat_template=template,
@@ -77,3 +77,6 @@ class Assembly:
             gradient_checkpointing=self.resolved.recipe.train.gradient_checkpointing,
             **options,
         )
+        tell = self.progress.warning if policy.way.disagrees else self.progress.message
+        tell(str(policy.way))
+        return policy

@@ -1,7 +1,8 @@
-"""A key/value cache that has its room from the start.
+"""Layers of a key/value cache that have their room from the start: copies for every row, or a prompt shared by many.
 
 transformers' DynamicLayer copies all keys and values at every token. On a CPU that copying was 84 % of the time of
 generation (2.2 M-parameter Llama, 64 rows); writing into room made once takes it away.
+Legend: P prompts, R rows, H heads, T tokens of the longest prompt, t tokens written, D width of a head.
 """
 
 from __future__ import annotations
@@ -11,17 +12,35 @@ from typing import Any
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
+from copgkit.errors import ModelError
+
+
+def cache_of(output: Any) -> Any:
+    """The cache that a forward pass leaves. Raises ModelError if there is none, or none whose rows can be reordered."""
+    cache = getattr(output, "past_key_values", None)
+    if not hasattr(cache, "reorder_cache"):
+        raise ModelError(
+            "policy.model: this architecture keeps no key/value cache, which generation needs. Use another."
+        )
+    return cache
+
+
+def is_plain(cache: Any) -> bool:
+    """Whether all layers are transformers' plain kind: every key and value of every token (no sliding window, no state
+    space)."""
+    layers = getattr(cache, "layers", None) or ()
+    return len(layers) > 0 and all(type(layer) is DynamicLayer for layer in layers)
+
 
 def spread(cache: Any, index_R: Tensor, room: int) -> None:
     """Gives row r of the cache what row index_R[r] held, with room for so many more tokens.
 
-    Layers of another kind than transformers' plain one (sliding windows, state spaces) are reordered as they are.
+    Layers of another kind than transformers' plain one are reordered as they are.
     """
-    layers = getattr(cache, "layers", None)
-    if layers is None or any(type(layer) is not DynamicLayer for layer in layers):
-        cache.reorder_cache(index_R)
+    if is_plain(cache):
+        cache.layers = [RoomyLayer(layer, index_R, room) for layer in cache.layers]
     else:
-        cache.layers = [RoomyLayer(layer, index_R, room) for layer in layers]
+        cache.reorder_cache(index_R)
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed here
@@ -46,6 +65,46 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typ
         """Keeps these rows, in this order."""
         self._buffers = [buffer[beam_idx] for buffer in self._buffers]
         self._show(self.keys.shape[-2])
+
+    def _show(self, length: int) -> None:
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+
+
+class SharedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed here
+    """One layer's keys and values: those of the prompts [P, H, T, D], and each row's own, with room for all it may
+    write. `keys` and `values` are the filled part of the rows' own [R, H, t, D]."""
+
+    def __init__(self, prompt_keys: Tensor, prompt_values: Tensor, num_rows: int, room: int) -> None:
+        super().__init__()
+        self.lazy_initialization(prompt_keys, prompt_values)
+        self.prompt_keys, self.prompt_values = prompt_keys, prompt_values
+        self._buffers = [
+            states.new_empty(num_rows, states.shape[1], room, states.shape[3])
+            for states in (prompt_keys, prompt_values)
+        ]
+        self._show(0)
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Writes one more key and value a row and gives the rows' own."""
+        end = self.keys.shape[-2]
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, end] = new[:, :, 0]
+        self._show(end + 1)
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Tokens of the longest prompt and of what is written."""
+        return int(self.prompt_keys.shape[-2] + self.keys.shape[-2])
+
+    def keep(self, index_R: Tensor, index_P: Tensor | None) -> None:
+        """Leaves only these rows and these prompts (None: all of them)."""
+        filled = self.keys.shape[-2]
+        for place, buffer in enumerate(self._buffers):
+            self._buffers[place] = buffer.new_empty(len(index_R), *buffer.shape[1:])
+            self._buffers[place][:, :, :filled] = buffer[index_R, :, :filled]
+        self._show(filled)
+        if index_P is not None:
+            self.prompt_keys, self.prompt_values = self.prompt_keys[index_P], self.prompt_values[index_P]
 
     def _show(self, length: int) -> None:
         self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)

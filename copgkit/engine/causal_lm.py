@@ -21,10 +21,12 @@ from torch import Tensor
 
 from copgkit.engine import loading, ranks
 from copgkit.engine.codec import Codec, completion_ids
+from copgkit.engine.decoding import CopyingDecoder, Decoder, find_way
 from copgkit.engine.generation import complete
 from copgkit.engine.log_probs import Row, sequence_log_probs
 from copgkit.engine.policy import EncodingReport
 from copgkit.engine.sampling import stream_names
+from copgkit.engine.shared_decoding import SharedDecoder
 from copgkit.engine.stop_strings import StopStrings
 from copgkit.errors import ModelError
 from copgkit.types import Completion, GenerationSettings, Group, Prompt
@@ -64,6 +66,7 @@ class CausalLMPolicy:
         loading.require_room(module, max_prompt_tokens, max_completion_tokens)
         loading.require_causal(module, self.device)
         self._narrow = loading.takes_positions(module, self.device)
+        self.way = find_way(module, self.device, self._narrow)
         if gradient_checkpointing:
             self.checkpoint_gradients()
 
@@ -233,21 +236,31 @@ class CausalLMPolicy:
         """The ids of a batch of completions. Caches need evaluation mode, which gradient checkpointing leaves."""
         module = self._unwrapped()
         was_training = module.training
+        max_tokens = min(settings.max_tokens or self.max_completion_tokens, self.max_completion_tokens)
+        per_prompt = len(streams[0])
         module.eval()
         try:
-            return complete(
-                module,
-                [self.codec.prompt_ids(prompt) for prompt in prompts],
-                streams,
+            written = complete(
+                lambda: self._decoder(module, prompts, per_prompt, max_tokens),
+                [name for row in streams for name in row],
                 self.codec.stop_ids,
-                min(settings.max_tokens or self.max_completion_tokens, self.max_completion_tokens),
+                max_tokens,
                 settings,
                 self.device,
-                self._narrow,
                 self.stops.end if self.stops.strings else None,
             )
         finally:
             module.train(was_training)
+        return [written[start : start + per_prompt] for start in range(0, len(written), per_prompt)]
+
+    def _decoder(
+        self, module: torch.nn.Module, prompts: Sequence[Prompt], per_prompt: int, room: int
+    ) -> tuple[Decoder, Tensor]:
+        """What writes per_prompt rows for each prompt, after the prompts were read, and the logits of first tokens."""
+        ids, counts = [self.codec.prompt_ids(prompt) for prompt in prompts], [per_prompt] * len(prompts)
+        if self.way.shared:
+            return SharedDecoder.after(module, ids, counts, room, self.device, self._narrow, self.tokens_per_forward)
+        return CopyingDecoder.after(module, ids, counts, room, self.device, self._narrow)
 
     def _completion(self, prompt: Prompt, ids: tuple[int, ...]) -> Completion:
         text, stopped = self.stops.before(self.codec.text(ids))

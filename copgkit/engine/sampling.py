@@ -1,6 +1,6 @@
 """How a next token is chosen: pure functions, and random numbers that depend on nothing but what they are for.
 
-Legend: R rows, V vocabulary.
+Legend: R rows, V vocabulary, K the likeliest tokens.
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ import torch
 from torch import Tensor
 
 from copgkit.types import Prompt
+
+_NUMBERS_AT_ONCE = (
+    2**18
+)  # on a CPU: 64 rows of 32,000 in float64 take 30 ms as a whole and 8 ms in parts that fit a cache
+_ENOUGH = 1024  # likeliest tokens among which a nucleus is looked for first
 
 
 def stream_names(prompts: Sequence[Prompt], completions_per_prompt: int, seed: int) -> list[list[str]]:
@@ -45,13 +50,34 @@ def choose(logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: floa
     """
     if temperature == 0:
         return logits_RV.argmax(-1)
+    rows = max(1, _NUMBERS_AT_ONCE // logits_RV.shape[-1]) if logits_RV.device.type == "cpu" else len(logits_RV)
+    parts = zip(logits_RV.split(rows), uniform_R.split(rows), strict=True)
+    return torch.cat([_drawn(logits, uniform, temperature, top_p) for logits, uniform in parts])
+
+
+def _drawn(logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: float) -> Tensor:
     probability_RV = (logits_RV.double() / temperature).softmax(-1)
     if top_p >= 1:
         return _inverse(probability_RV, uniform_R)
-    sorted_RV, token_RV = probability_RV.sort(stable=True, dim=-1, descending=True)
+    sorted_RV, token_RV = _likeliest(probability_RV, top_p)
     mass_before_RV = sorted_RV.cumsum(-1) - sorted_RV
     rank_R = _inverse(sorted_RV * (mass_before_RV < top_p), uniform_R)
     return token_RV.gather(1, rank_R[:, None])[:, 0]
+
+
+def _likeliest(probability_RV: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Probabilities from the highest on and their tokens, equal ones in the order of their tokens: at least those that
+    hold top_p. All of them only where they must be: sorting 8 rows of 32,000 takes 25 ms, finding the top 1,024 5 ms.
+    """
+    if probability_RV.shape[-1] > 2 * _ENOUGH:
+        top_RK, token_RK = probability_RV.topk(_ENOUGH, dim=-1)
+        surely_RK = top_RK > top_RK[:, -1:]  # the last one's equals may be missing
+        if bool(((top_RK * surely_RK).sum(-1) >= top_p).all()):
+            token_RK, order_RK = token_RK.sort(-1)
+            top_RK, order_RK = top_RK.gather(1, order_RK).sort(stable=True, dim=-1, descending=True)
+            return top_RK, token_RK.gather(1, order_RK)
+    sorted_RV, token_RV = probability_RV.sort(stable=True, dim=-1, descending=True)
+    return sorted_RV, token_RV
 
 
 def _inverse(weight_RV: Tensor, uniform_R: Tensor) -> Tensor:
