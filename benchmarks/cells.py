@@ -54,6 +54,11 @@ class Cell:
     device: str = "cpu"
 
     @property
+    def group_tokens(self) -> int:
+        """Tokens of a group whose prompt is fed once; the last of a completion is never fed."""
+        return self.prompt + self.completions_per_prompt * (self.completion - 1)
+
+    @property
     def completions(self) -> int:
         """Completions of one optimiser step."""
         return self.groups * self.completions_per_prompt

@@ -32,7 +32,11 @@ class CopgkitTraining:
         """Loads the model and computes what the reference says of all groups. Every step takes its groups in order."""
         self.name = name
         self.policy = CausalLMPolicy.load(
-            str(folder), max_prompt_tokens=cell.prompt, max_completion_tokens=cell.completion, device=cell.device
+            str(folder),
+            max_prompt_tokens=cell.prompt,
+            max_completion_tokens=cell.completion,
+            device=cell.device,
+            tokens_per_forward=cell.groups_per_forward and cell.groups_per_forward * cell.group_tokens,
         )
         examples = Reference(self.policy.frozen_copy()).examples([scored_group(group) for group in groups])
         self.steps = [examples[start : start + cell.groups] for start in range(0, len(examples), cell.groups)]
@@ -59,7 +63,6 @@ def training_settings(cell: Cell) -> TrainingSettings:
     """copgkit's settings: its defaults, but for what the cell says and a constant learning rate."""
     return TrainingSettings(
         groups_per_step=cell.groups,
-        groups_per_forward=cell.groups_per_forward,
         schedule="constant",
         warmup=0.0,
         precision="bf16" if cell.dtype == "bf16" else "float32",

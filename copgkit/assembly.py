@@ -75,8 +75,12 @@ class Assembly:
             chat_template=template,
             device=self.device,
             gradient_checkpointing=self.resolved.recipe.train.gradient_checkpointing,
+            tokens_per_forward=self.resolved.recipe.train.tokens_per_forward,
             **options,
         )
         tell = self.progress.warning if policy.way.disagrees else self.progress.message
         tell(str(policy.way))
+        for finding in policy.findings:
+            say = self.progress.warning if finding.disagrees else self.progress.message
+            say(f"policy: {finding.text}.")
         return policy

@@ -167,6 +167,7 @@ class _Run:
                 on_step=lambda step, row: self._after_step(step, row, phase, total),
                 accelerator=self.accelerator,
                 reference=self.moving_reference,
+                tell=self.progress.warning,
             )
 
     def _rounds(self) -> Iterator[list[Example]]:
@@ -296,7 +297,7 @@ class _Run:
 def _training_settings(resolved: ResolvedRecipe) -> TrainingSettings:
     from copgkit.engine.training import TrainingSettings
 
-    other_rooms = {"steps", "gradient_checkpointing", "trackers"}
+    other_rooms = {"steps", "gradient_checkpointing", "tokens_per_forward", "trackers"}
     return TrainingSettings(seed=resolved.recipe.seed, **resolved.recipe.train.model_dump(exclude=other_rooms))
 
 

@@ -1,6 +1,7 @@
 """Log-probabilities of a causal language model against an independent slow computation, on four architectures."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def slow_log_probs(module, groups):
 
 def test_log_probs_are_those_of_a_slow_independent_computation(policy):
     logp_GK = policy.log_probs(GROUPS).detach()
-    exact = slow_log_probs(policy.module.double(), GROUPS)
+    exact = slow_log_probs(policy.model.double(), GROUPS)
     assert logp_GK.shape == (3, 4)
     for row, wanted in zip(logp_GK.tolist(), exact, strict=True):
         assert row[: len(wanted)] == pytest.approx([value.item() for value in wanted], abs=1e-5)
@@ -97,11 +98,11 @@ def test_log_probs_are_those_of_a_slow_independent_computation(policy):
 
 def test_gradients_are_those_of_the_slow_computation(policy):
     weights = [[1.0, -2.0], [0.5, 3.0, -1.0], [1.0, 1.0, -0.3, 0.7]]
-    policy.module.double()
+    policy.model.double()
     parameters = list(policy.parameters())
     logp_GK = policy.log_probs(GROUPS)
     fast = sum(w * logp_GK[g, k] for g, row in enumerate(weights) for k, w in enumerate(row))
-    exact_rows = slow_log_probs(policy.module, GROUPS)
+    exact_rows = slow_log_probs(policy.model, GROUPS)
     slow = sum(w * exact_rows[g][k] for g, row in enumerate(weights) for k, w in enumerate(row))
     fast_gradients = torch.autograd.grad(fast, parameters, allow_unused=True)
     slow_gradients = torch.autograd.grad(slow, parameters, allow_unused=True)
@@ -113,7 +114,7 @@ def test_gradients_are_those_of_the_slow_computation(policy):
 
 def test_a_uniform_model_gives_minus_length_times_the_log_of_the_vocabulary():
     policy = make_policy()
-    policy.module.lm_head.weight.data.zero_()
+    policy.model.lm_head.weight.data.zero_()
     expected = [[-3 * math.log(23), -2 * math.log(23)]]
     torch.testing.assert_close(policy.log_probs(GROUPS[:1]), torch.tensor(expected), atol=1e-5, rtol=0)
 
@@ -132,20 +133,24 @@ def test_passes_sorted_by_length_without_gradient_keep_the_order(policy):
         torch.testing.assert_close(policy.log_probs(GROUPS), wanted.detach(), atol=2e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("attention", ["blocks", "mask", "separate"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_neither_padding_nor_absent_completions_have_a_gradient(architecture):
+def test_neither_padding_nor_absent_completions_have_a_gradient(architecture, attention):
     module = make_module(architecture)
     policy = CausalLMPolicy(module, IntegerCodec(stop_ids=(EOS,)), max_prompt_tokens=20, max_completion_tokens=20)
+    policy.forms = replace(policy.forms, attention=attention)
     inputs = []
     module.get_input_embeddings().register_forward_hook(lambda layer, given, output: inputs.append(output))
-    policy.log_probs(GROUPS)[:, :4].sum().backward(retain_graph=True)
-    embedded_BTD = inputs[-1]
     (gradient,) = torch.autograd.grad(policy.log_probs(GROUPS).sum(), inputs[-1])
-    lengths = [3 + 2, 3 + 1, 1 + 5, 1 + 0, 1 + 3, 8 + 2, 8 + 1, 8 + 3, 8 + 1]  # the last token is never fed
-    assert embedded_BTD.shape[:2] == (9, 11)
+    lengths, width = {  # the last token of a completion is never fed
+        "blocks": ([3 + 2 + 1 + 1 + 5 + 0 + 3 + 8 + 2 + 1 + 3 + 1], 30),
+        "mask": ([3 + 2 + 1, 1 + 5 + 0 + 3, 8 + 2 + 1 + 3 + 1], 15),
+        "separate": ([3 + 2, 3 + 1, 1 + 5, 1 + 0, 1 + 3, 8 + 2, 8 + 1, 8 + 3, 8 + 1], 11),
+    }[attention]
+    assert inputs[-1].shape[:2] == (len(lengths), width)
     for row, length in zip(gradient, lengths, strict=True):
         assert row[:length].abs().sum(-1).min() > 0
-        assert row[length:].abs().max().item() == 0 if length < 11 else True
+        assert not row[length:].any()
     absent = policy.log_probs(GROUPS)[0, 2:].sum()
     assert all(
         g is None or not g.any() for g in torch.autograd.grad(absent, list(policy.parameters()), allow_unused=True)
@@ -155,19 +160,20 @@ def test_neither_padding_nor_absent_completions_have_a_gradient(architecture):
 def test_prompt_tokens_are_not_predicted():
     policy = make_policy()
     one, other = group("2 3 4", "5", "6"), group("2 3 4", "5", "6")
-    policy.module.model.layers = torch.nn.ModuleList()  # without layers a token sees nothing but the one before it
-    policy.module.config.num_hidden_layers = 0
+    policy.model.model.layers = torch.nn.ModuleList()  # without layers a token sees nothing but the one before it
+    policy.model.config.num_hidden_layers = 0
     logp = policy.log_probs([one, other]).double()
-    table = policy.module.lm_head(policy.module.model.norm(policy.module.model.embed_tokens.weight)).log_softmax(-1)
+    table = policy.model.lm_head(policy.model.model.norm(policy.model.model.embed_tokens.weight)).log_softmax(-1)
     assert logp[0].tolist() == pytest.approx(
         [(table[4, 5] + table[5, EOS]).item(), (table[4, 6] + table[6, EOS]).item()], abs=1e-5
     )
 
 
-def test_full_logits_serve_where_the_architecture_cannot_choose_positions(policy):
+@pytest.mark.parametrize("head", ["narrow", "full"])
+def test_logits_serve_where_the_output_head_is_not_a_plain_one(policy, head):
     wanted = policy.log_probs(GROUPS)
-    assert policy._narrow
-    policy._narrow = False
+    assert policy.forms.head == "slices"
+    policy.forms = replace(policy.forms, head=head)
     torch.testing.assert_close(policy.log_probs(GROUPS), wanted, atol=2e-6, rtol=1e-6)
 
 

@@ -134,7 +134,7 @@ def test_describe_gives_types_defaults_and_help(copgkit_command, tmp_path, calm)
 def test_describe_explains_the_sections_of_the_recipe_too(copgkit_command):
     status, out, _ = copgkit_command("describe", "train")
     assert status == 0
-    line = next(line for line in out.splitlines() if line.split()[:1] == ["groups_per_forward"])
+    line = next(line for line in out.splitlines() if line.split()[:1] == ["tokens_per_forward"])
     assert "whole number, more than 0 or null  default null" in line
 
 

@@ -86,7 +86,7 @@ def test_first_tokens_come_as_often_as_the_softmax_says(temperature):
     number = 20_000
     (row,) = policy.generate(PROMPTS[:1], number, GenerationSettings(temperature=temperature))
     counts = collections.Counter(completion.token_ids[0] for completion in row)
-    logits = policy.module(torch.tensor([[2, 3, 4]])).logits[0, -1].double()
+    logits = policy.model(torch.tensor([[2, 3, 4]])).logits[0, -1].double()
     for token_id, probability in enumerate((logits / temperature).softmax(-1).tolist()):
         deviation = (probability * (1 - probability) / number) ** 0.5
         assert counts[token_id] / number == pytest.approx(probability, abs=4.5 * deviation + 1e-9)
@@ -96,7 +96,7 @@ def test_log_probs_of_samples_average_to_minus_the_entropy():
     policy = make_policy(max_completion_tokens=1)
     (row,) = policy.generate(PROMPTS[:1], 4000, GenerationSettings())
     mean = policy.log_probs([Group(PROMPTS[0], tuple(row))]).mean().item()
-    probabilities = policy.module(torch.tensor([[2, 3, 4]])).logits[0, -1].double().softmax(-1)
+    probabilities = policy.model(torch.tensor([[2, 3, 4]])).logits[0, -1].double().softmax(-1)
     assert mean == pytest.approx((probabilities * probabilities.log()).sum().item(), abs=0.1)
 
 
@@ -120,7 +120,7 @@ def test_generated_completions_are_encoded_as_they_are_and_their_log_probs_are_e
     assert encoded == groups
     logp = policy.log_probs(encoded)
     prompt_ids = [8]
-    wanted = [slow_log_prob(policy.module, prompt_ids, c.token_ids).item() for c in groups[1].completions]
+    wanted = [slow_log_prob(policy.model, prompt_ids, c.token_ids).item() for c in groups[1].completions]
     assert logp[1].tolist() == pytest.approx(wanted, abs=1e-4)
 
 
@@ -149,14 +149,14 @@ def test_generation_leaves_gradient_checkpointing_and_gradients_as_they_were():
 
 def test_a_model_without_a_cache_is_refused():
     policy = make_policy()
-    forward = policy.module.forward
+    forward = policy.model.forward
 
     def without_cache(*given, **options):
         output = forward(*given, **options)
         output.past_key_values = None
         return output
 
-    policy.module.forward = without_cache
+    policy.model.forward = without_cache
     with pytest.raises(ModelError, match="no key/value cache"):
         policy.generate(PROMPTS, 1, GREEDY)
 
@@ -235,5 +235,5 @@ def test_a_real_model_gives_its_samples_the_log_probs_of_the_slow_computation(re
         logp_GK = reddit.log_probs(groups)
         for row, one in zip(logp_GK.tolist(), groups, strict=True):
             prompt_ids = reddit.codec.prompt_ids(one.prompt)
-            wanted = [slow_log_prob(reddit.module, prompt_ids, c.token_ids).item() for c in one.completions]
+            wanted = [slow_log_prob(reddit.model, prompt_ids, c.token_ids).item() for c in one.completions]
             assert row == pytest.approx(wanted, abs=1e-3)

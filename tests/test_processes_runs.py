@@ -81,14 +81,15 @@ def _assert_same_weights(one, other):
     assert ours.keys() == theirs.keys()
     for name in ours:
         gap = (ours[name] - theirs[name]).norm() / theirs[name].norm()
-        assert gap < 1e-5, (name, gap)
+        # Most are within 3e-6; an entry whose gradient is next to 0 is moved by AdamW as far as any other.
+        assert gap < 1e-4, (name, gap)
 
 
 @pytest.mark.parametrize(
     ("sampler", "train"),
     [
         (OFFLINE, {}),
-        (OFFLINE, {"groups_per_step": 4, "groups_per_forward": 1}),  # the second step has one group for two processes
+        (OFFLINE, {"groups_per_step": 4, "tokens_per_forward": 32}),  # the second step has one group for two processes
         (ON_POLICY, {"steps": 3}),
         (REPLAY, {"steps": 4}),
     ],

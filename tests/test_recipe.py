@@ -132,7 +132,7 @@ def test_the_python_name_of_a_key_is_not_a_second_spelling(tmp_path, name):
         ("beta: 0.05", "use: dpo, beta: 0", "r.yaml:12: objective.beta: dpo measures margins in 1/beta"),
         ("beta: 0.05", "use: ipo, clip: 2", "r.yaml:12: objective.clip: it belongs to copg"),
         ("beta: 0.05", "baseline: none", "r.yaml:12: objective.baseline: it belongs to policy-gradient"),
-        ("epochs: 2", "groups_per_forward: 33", "r.yaml:14: train.groups_per_forward: 33 is more than"),
+        ("epochs: 2", "tokens_per_forward: 99", "r.yaml:14: train.tokens_per_forward: 99 is less than a prompt with"),
         ("{use: drawn}", "{use: drawn, options: {every: 4}}", "r.yaml:13: train: sampler 'drawn' draws for ever."),
         (
             "{use: drawn}",

@@ -178,7 +178,7 @@ def test_a_reference_that_has_moved_neither_reads_nor_writes(policy, scored, sto
     reference.examples(scored[:3])
     assert len(list(exported(store))) == 3
     other = policy.frozen_copy()
-    other.module.get_input_embeddings().weight.data *= 1.1
+    other.model.get_input_embeddings().weight.data *= 1.1
     start = reference.examples(scored)
     reference.follow(other, 2)
     moved = reference.now(start)

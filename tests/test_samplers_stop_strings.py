@@ -59,7 +59,7 @@ def test_the_log_prob_of_a_stopped_completion_is_that_of_its_tokens():
     assert [group.completions for group in groups] == [tuple(row) for row in rows]
     for row, group in zip(policy.log_probs(groups).tolist(), groups, strict=True):
         prompt_ids = [int(word) for word in group.prompt.text.split()]
-        wanted = [slow_log_prob(policy.module, prompt_ids, one.token_ids).item() for one in group.completions]
+        wanted = [slow_log_prob(policy.model, prompt_ids, one.token_ids).item() for one in group.completions]
         assert row == pytest.approx(wanted, abs=1e-4)
 
 

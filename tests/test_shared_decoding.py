@@ -118,7 +118,7 @@ def test_a_module_that_attends_otherwise_falls_back():
                 raise RuntimeError("no single tokens")
             return self.module(**given)
 
-    way = find_way(Fails(make_policy().module), torch.device("cpu"), narrow=False)
+    way = find_way(Fails(make_policy().model), torch.device("cpu"), narrow=False)
     assert not way.shared
     assert "no single tokens" in str(way)
 
@@ -133,9 +133,9 @@ def test_prompts_read_in_parts_give_the_same_completions(tokens_per_forward):
 
 def test_generation_leaves_attention_as_it_was():
     policy = policy_of("llama")
-    before, known = policy.module.config._attn_implementation, set(ALL_ATTENTION_FUNCTIONS)
+    before, known = policy.model.config._attn_implementation, set(ALL_ATTENTION_FUNCTIONS)
     policy.generate(PROMPTS, 2, GenerationSettings())
-    assert policy.module.config._attn_implementation == before
+    assert policy.model.config._attn_implementation == before
     assert set(ALL_ATTENTION_FUNCTIONS) == known
 
 
@@ -158,7 +158,7 @@ def test_the_prompts_of_a_group_are_read_once_and_kept_once(monkeypatch):
 def test_prompts_whose_rows_have_ended_are_dropped():
     policy = policy_of("llama")
     decoder, _ = SharedDecoder.after(
-        policy.module, [[2, 3], [4], [5, 6, 7]], (2, 2, 2), 9, policy.device, policy._narrow, 100
+        policy.model, [[2, 3], [4], [5, 6, 7]], (2, 2, 2), 9, policy.device, policy._narrow, 100
     )
     decoder.read(torch.zeros(6, dtype=torch.long))
     decoder.keep(torch.tensor([0, 1, 5]))
@@ -166,7 +166,7 @@ def test_prompts_whose_rows_have_ended_are_dropped():
     decoder.keep(torch.tensor([1, 2]))
     logits = decoder.read(torch.tensor([8, 9]))
     for row, ids in zip(logits, ([2, 3, 0, 8], [5, 6, 7, 0, 9]), strict=True):
-        torch.testing.assert_close(row, policy.module(torch.tensor([ids])).logits[0, -1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(row, policy.model(torch.tensor([ids])).logits[0, -1], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("counts", [(2, 2, 2), (3, 0, 1), (0, 1), (1, 4, 2)])
@@ -197,6 +197,6 @@ def test_a_nucleus_is_found_among_the_likeliest_as_by_sorting_all(seed, monkeypa
 
 def test_attention_with_a_soft_cap_is_not_taken_for_plain():
     policy = policy_of("llama")
-    decoder, _ = SharedDecoder.after(policy.module, [[2]], (1,), 2, policy.device, policy._narrow, 100)
+    decoder, _ = SharedDecoder.after(policy.model, [[2]], (1,), 2, policy.device, policy._narrow, 100)
     with pytest.raises(shared_decoding.NotShareable):
-        decoder._attend(policy.module, torch.zeros(1, 2, 1, 8), None, None, None, softcap=30.0)
+        decoder._attend(policy.model, torch.zeros(1, 2, 1, 8), None, None, None, softcap=30.0)

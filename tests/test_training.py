@@ -34,8 +34,9 @@ def _optimum(beta):
     return weights / weights.sum()
 
 
-def _train(groups, objective=None, **settings):
+def _train(groups, objective=None, completions_at_once=None, **settings):
     policy = TabularPolicy(ARMS)
+    policy.tokens_per_forward = completions_at_once or policy.tokens_per_forward
     settings = TrainingSettings(**({"learning_rate": 0.05, "epochs": 600, "groups_per_step": 8} | settings))
     rows = []
     examples = _examples(policy, *groups)
@@ -70,11 +71,11 @@ def test_pairs_that_a_sampler_switches_off_do_not_train():
     assert probabilities[2] / (probabilities[0] * probabilities[1]) ** 0.5 == pytest.approx(1.0, rel=1e-3)
 
 
-@pytest.mark.parametrize("groups_per_forward", [1, 2, 3])
-def test_accumulation_takes_the_step_of_the_large_batch(groups_per_forward):
+@pytest.mark.parametrize("completions_at_once", [1, 2, 3, 5])
+def test_forward_passes_of_any_size_take_the_same_step(completions_at_once):
     groups = [_scored("a", "b", "c"), _scored("b", "c"), _scored("a", "c"), _scored("c", "b", "b"), _scored("a", "b")]
     whole, whole_rows = _train(groups, epochs=3)
-    parts, part_rows = _train(groups, epochs=3, groups_per_forward=groups_per_forward)
+    parts, part_rows = _train(groups, epochs=3, completions_at_once=completions_at_once)
     torch.testing.assert_close(parts.probabilities(PROMPT), whole.probabilities(PROMPT), atol=1e-12, rtol=0)
     for one, other in zip(whole_rows, part_rows, strict=True):
         assert one["train/loss/mean"] == pytest.approx(other["train/loss/mean"], rel=1e-9)
@@ -140,3 +141,50 @@ def test_training_leaves_the_global_random_state_alone():
     before = torch.get_rng_state()
     _train([_scored("a", "b"), _scored("b", "c")], epochs=2)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_out_of_memory_halves_the_budget_once_says_so_and_takes_the_same_step():
+    groups = [_scored("a", "b", "c"), _scored("b", "c")]
+    whole, _ = _train(groups, epochs=1)
+    policy, told = TabularPolicy(ARMS), []
+    policy.tokens_per_forward = 5
+    examples = _examples(policy, *groups)
+    _refuse_more_than(policy, 3)
+    settings = TrainingSettings(learning_rate=0.05, groups_per_step=8)
+    align(policy, [examples], Objective("copg", beta=0.5), settings, 1, tell=told.append)
+    assert policy.tokens_per_forward == 2
+    assert len(told) == 1
+    assert "out of memory; going on with 2 tokens in a forward pass" in told[0]
+    torch.testing.assert_close(policy.probabilities(PROMPT), whole.probabilities(PROMPT), atol=1e-12, rtol=0)
+
+
+def test_out_of_memory_again_stops_with_the_remedy():
+    policy = TabularPolicy(ARMS)
+    policy.tokens_per_forward = 5
+    examples = _examples(policy, _scored("a", "b", "c"), _scored("b", "c"))
+    _refuse_more_than(policy, 0)
+    with pytest.raises(TrainingError, match=r"train\.tokens_per_forward: memory does not suffice for 2 tokens"):
+        align(policy, [examples], Objective("copg", beta=0.5), TrainingSettings(), 1)
+
+
+def test_another_runtime_error_is_not_taken_for_a_lack_of_memory():
+    policy = TabularPolicy(ARMS)
+    examples = _examples(policy, _scored("a", "b"))
+    policy.log_probs = lambda groups: torch.zeros(2) @ torch.zeros(3)
+    with pytest.raises(RuntimeError, match="size"):
+        align(policy, [examples], Objective("copg", beta=0.5), TrainingSettings(), 1)
+
+
+def _refuse_more_than(policy, completions):
+    """As torch's allocator for the CPU does."""
+    log_probs = policy.log_probs
+
+    def limited(groups):
+        if sum(len(group.completions) for group in groups) > completions:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        return log_probs(groups)
+
+    policy.log_probs = limited

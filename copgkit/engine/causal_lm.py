@@ -3,8 +3,8 @@
     policy = CausalLMPolicy.load("assets/tldr-policy", max_prompt_tokens=192, max_completion_tokens=48)
     policy = CausalLMPolicy(module, IntegerCodec(stop_ids=(1,)))          # sequences of numbers, no tokenizer
 
-Every completion is one sequence, prompt in front; the prompt is computed once for each of a group's completions.
-Legend: G groups, K completions of the largest group, B sequences.
+A group's prompt is computed once for all its completions where the architecture can, which is tried out at load time.
+Legend: G groups, K completions of the largest group, B completions of all groups.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from copgkit.engine import loading, ranks
 from copgkit.engine.codec import Codec, completion_ids
 from copgkit.engine.decoding import CopyingDecoder, Decoder, find_way
 from copgkit.engine.generation import complete
-from copgkit.engine.log_probs import Row, sequence_log_probs
+from copgkit.engine.log_probs import CompletionLogProbs, Forms, in_passes
+from copgkit.engine.packing import TokenGroup
 from copgkit.engine.policy import EncodingReport
+from copgkit.engine.probing import choose_forms
 from copgkit.engine.sampling import stream_names
 from copgkit.engine.shared_decoding import SharedDecoder
 from copgkit.engine.stop_strings import StopStrings
@@ -35,9 +37,10 @@ from copgkit.types import Completion, GenerationSettings, Group, Prompt
 class CausalLMPolicy:
     """A transformers causal language model with what turns text into its ids.
 
-    module: may be replaced by accelerate's wrapped version; log_probs go through its forward.
-    tokens_per_forward: size of a forward pass without gradients, padding included; None is 4,096 on a CPU, where 16,384
-    measured a third slower, and 16,384 elsewhere.
+    module: gives log-probabilities; may be replaced by accelerate's wrapped version, as training goes through its
+    forward. model: the transformers model inside. findings: what was found out about its fast ways at load time.
+    tokens_per_forward: size of a forward pass; None is 4,096 on a CPU, where 16,384 measured a third slower, and 16,384
+    elsewhere.
     rows_per_batch: completions that are generated together. stop: texts that end a generated completion.
     """
 
@@ -55,10 +58,11 @@ class CausalLMPolicy:
     ) -> None:
         """Takes the module as it is, but for its dropout, which is switched off. Raises ModelError if it is not causal
         or has too few positions for the two limits."""
-        self.module: torch.nn.Module = module
         self.codec = codec
+        self.device = next(module.parameters()).device
         self.max_prompt_tokens, self.max_completion_tokens = max_prompt_tokens, max_completion_tokens
-        self.tokens_per_forward = tokens_per_forward or (4_096 if self.device.type == "cpu" else 16_384)
+        usual = 4_096 if self.device.type == "cpu" else 16_384
+        self.tokens_per_forward = tokens_per_forward or max(usual, max_prompt_tokens + max_completion_tokens)
         self.rows_per_batch = rows_per_batch
         self.stops = StopStrings(tuple(stop), codec)
         loading.remove_dropout(module)
@@ -67,6 +71,8 @@ class CausalLMPolicy:
         loading.require_causal(module, self.device)
         self._narrow = loading.takes_positions(module, self.device)
         self.way = find_way(module, self.device, self._narrow)
+        forms, self.findings = choose_forms(module, self.device, max_prompt_tokens, max_completion_tokens)
+        self.module: torch.nn.Module = CompletionLogProbs(module, forms)
         if gradient_checkpointing:
             self.checkpoint_gradients()
 
@@ -84,6 +90,7 @@ class CausalLMPolicy:
         device: str = "cpu",
         trust_remote_code: bool = False,
         gradient_checkpointing: bool = False,
+        tokens_per_forward: int | None = None,
         stop: Sequence[str] = (),
     ) -> CausalLMPolicy:
         """The policy of a folder or hub model; the keys are those of a recipe's `policy` section, explained there.
@@ -100,13 +107,23 @@ class CausalLMPolicy:
             max_prompt_tokens=max_prompt_tokens,
             max_completion_tokens=max_completion_tokens,
             gradient_checkpointing=gradient_checkpointing,
+            tokens_per_forward=tokens_per_forward,
             stop=stop,
         )
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.module.parameters()).device
+    def model(self) -> torch.nn.Module:
+        """The transformers model, without the wrappers around it."""
+        return self._unwrapped().model
+
+    @property
+    def forms(self) -> Forms:
+        """How log-probabilities are computed."""
+        return self._unwrapped().forms
+
+    @forms.setter
+    def forms(self, forms: Forms) -> None:
+        self._unwrapped().forms = forms
 
     def fits(self, prompt: Prompt) -> bool:
         """Whether the prompt has at most max_prompt_tokens tokens. Raises DataError if it has none."""
@@ -137,13 +154,22 @@ class CausalLMPolicy:
 
         Entries beyond a group's own K are 0 and carry no gradient.
         """
-        rows = [
-            Row(self.codec.prompt_ids(group.prompt), completion_ids(self.codec, completion))
-            for group in groups
-            for completion in group.completions
-        ]
-        logp_B = sequence_log_probs(self.module, rows, self.device, self._narrow, self.tokens_per_forward)
+        packed = [self._tokens(group) for group in groups]
+        if torch.is_grad_enabled():  # one pass: the caller decides the memory by the groups that it gives
+            logp_B: Tensor = self.module(self.forms.pack(packed, self.device))[0]
+        else:
+            logp_B = in_passes(self.module, self.forms, packed, self.device, self.tokens_per_forward)
         return _scatter(logp_B, groups)
+
+    def entropies(self, groups: Sequence[Group]) -> Tensor:
+        """Entropy of the next-token distributions in nats, summed over each completion's tokens [G, K]; no gradient."""
+        with torch.no_grad():
+            entropy_B = self.module(self.forms.pack([self._tokens(one) for one in groups], self.device), True)[1]
+        return _scatter(entropy_B, groups)
+
+    def forward_tokens(self, groups: Sequence[Group]) -> int:
+        """Tokens that the groups take in one forward pass, padding included."""
+        return self.forms.tokens([self._tokens(group) for group in groups])
 
     def num_tokens(self, groups: Sequence[Group]) -> Tensor:
         """Tokens of each completion, end-of-sequence included [G, K]; 0 beyond a group's own K."""
@@ -190,7 +216,7 @@ class CausalLMPolicy:
     def checkpoint_gradients(self) -> None:
         """Recomputes activations in the backward pass: less memory, more time, the same numbers. Raises
         ModelError where the architecture cannot."""
-        module: Any = self._unwrapped()
+        module: Any = self.model
         if not getattr(module, "supports_gradient_checkpointing", False):
             raise ModelError("train.gradient_checkpointing: this architecture does not support it. Set it to false.")
         # transformers 5 renamed the method on its way; the old name warns where the new one exists.
@@ -206,19 +232,24 @@ class CausalLMPolicy:
 
     def save(self, folder: Path) -> None:
         """Writes model (safetensors) and tokenizer so that transformers' `from_pretrained` reads them back."""
-        module: Any = self._unwrapped()
-        module.save_pretrained(folder)
+        model: Any = self.model
+        model.save_pretrained(folder)
         self.codec.save(folder)
 
     def release(self) -> None:
         """Frees the memory of the weights; the policy cannot be used any more."""
-        self._unwrapped().to("meta")
+        self.model.to("meta")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _unwrapped(self) -> torch.nn.Module:
-        module: torch.nn.Module = extract_model_from_parallel(self.module)
+    def _unwrapped(self) -> CompletionLogProbs:
+        module: CompletionLogProbs = extract_model_from_parallel(self.module)
         return module
+
+    def _tokens(self, group: Group) -> TokenGroup:
+        return TokenGroup(
+            self.codec.prompt_ids(group.prompt), [completion_ids(self.codec, one) for one in group.completions]
+        )
 
     def _encode_completions(self, group: Group) -> Group:
         ids = [completion_ids(self.codec, completion) for completion in group.completions]
@@ -234,7 +265,7 @@ class CausalLMPolicy:
         self, prompts: Sequence[Prompt], streams: Sequence[Sequence[str]], settings: GenerationSettings
     ) -> list[list[tuple[int, ...]]]:
         """The ids of a batch of completions. Caches need evaluation mode, which gradient checkpointing leaves."""
-        module = self._unwrapped()
+        module = self.model
         was_training = module.training
         max_tokens = min(settings.max_tokens or self.max_completion_tokens, self.max_completion_tokens)
         per_prompt = len(streams[0])

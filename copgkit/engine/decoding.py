@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from copgkit.engine.cache import cache_of, spread
-from copgkit.engine.log_probs import PAD
+from copgkit.engine.packing import PAD
 from copgkit.engine.shared_decoding import NotShareable, SharedDecoder
 from copgkit.errors import ModelError
 

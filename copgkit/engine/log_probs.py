@@ -1,93 +1,198 @@
-"""The log-probability of a completion: one forward pass over prompt and completion, summed over the completion.
+"""The log-probability of a completion: one forward pass over packed groups, summed over the completion's tokens.
 
-Legend: B sequences, T tokens, N completion tokens of all sequences, V vocabulary, D hidden.
+    forms, _ = choose_forms(model, device, 192, 48)           # which of the ways below this model takes, tried out
+    module = CompletionLogProbs(model, forms)
+    logp_B, _ = module(forms.pack(groups, device))            # in the order of the completions
+
+Three ways to attend, the first that a model takes: "blocks" (engine/shared_attention.py, on a CPU), "mask" (a block
+mask for SDPA or eager attention), "separate" (every completion repeats its prompt). Three ways from hidden states to
+log-probabilities: "slices" (engine/output_head.py), "narrow" (logits at completion tokens only), "full".
+Legend: B completions, N completion tokens of all of them, R rows, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-PAD = 0
-"""Fills rows up to their common length. Any valid id will do: no mask, position or loss depends on a padding id."""
+from copgkit.engine.output_head import LogitMap, token_log_probs
+from copgkit.engine.packing import Pack, TokenGroup, block_mask, pack_separate, pack_shared
+
+Attention = Literal["blocks", "mask", "separate"]
+Head = Literal["slices", "narrow", "full"]
 
 
-class Row(NamedTuple):
-    """One sequence: a prompt's ids (at least one) and a completion's."""
+@dataclass(frozen=True)
+class Forms:
+    """How a model computes log-probabilities. window: how far its sliding layers see, if they see less than all."""
 
-    prompt_ids: Sequence[int]
-    completion_ids: Sequence[int]
+    attention: Attention
+    head: Head
+    window: int | None = None
 
-    @property
-    def length(self) -> int:
-        """Tokens that are fed: the last one only has to be predicted."""
-        return len(self.prompt_ids) + len(self.completion_ids) - 1
+    def pack(self, groups: Sequence[TokenGroup], device: torch.device) -> Pack:
+        """Groups ready for one forward pass."""
+        if self.attention == "separate":
+            return pack_separate(groups, device)
+        return pack_shared(groups, device, one_row=self.attention == "blocks")
+
+    def tokens(self, groups: Sequence[TokenGroup]) -> int:
+        """Tokens that the groups take in one forward pass, with what pads shorter rows."""
+        if self.attention == "blocks":
+            return sum(group.shared_length for group in groups)
+        if self.attention == "mask":
+            return len(groups) * max(group.shared_length for group in groups)
+        rows = sum(len(group.completions) for group in groups)
+        return rows * max(group.longest_length for group in groups)
 
 
-def sequence_log_probs(
-    module: Callable[..., object], rows: Sequence[Row], device: torch.device, narrow: bool, tokens_per_forward: int
+class CompletionLogProbs(torch.nn.Module):
+    """A causal language model whose forward gives log-probabilities, so that wrappers see everything in one forward."""
+
+    def __init__(self, model: torch.nn.Module, forms: Forms) -> None:
+        super().__init__()
+        self.model = model
+        self.forms = forms
+
+    def forward(self, pack: Pack, with_entropy: bool = False) -> tuple[Tensor, Tensor | None]:
+        """ln pi(completion | prompt) in nats [B], float32 at least; and, if wanted, the entropies of the next-token
+        distributions in nats, summed over a completion's tokens [B], without gradient."""
+        logp_N, entropy_N = self._of_tokens(pack, with_entropy)
+        return _sums(logp_N, pack), None if entropy_N is None else _sums(entropy_N, pack)
+
+    def _of_tokens(self, pack: Pack, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
+        head: Any = output_head(self.model)
+        if self.forms.head == "full":
+            logits = self._model_output(pack).flatten(0, 1)
+            return _from_logits(logits[pack.predictor_N], pack.target_N, with_entropy)
+        if self.forms.head == "narrow":
+            with _only(head, pack.predictor_N):
+                logits = self._model_output(pack)
+            return _from_logits(logits[0], pack.target_N, with_entropy)
+        with _instead_of(head) as seen:
+            self._model_output(pack)
+        hidden_ND = seen[0].flatten(0, 1)[pack.predictor_N]
+        logit_map = LogitMap.of(getattr(self.model, "config", None))
+        return token_log_probs(hidden_ND, head.weight, head.bias, pack.target_N, logit_map, with_entropy)
+
+    def _model_output(self, pack: Pack) -> Tensor:
+        logits: Tensor = self.model(
+            input_ids=pack.ids_RT, position_ids=pack.position_RT, use_cache=False, **self._who_sees_whom(pack)
+        ).logits
+        return logits
+
+    def _who_sees_whom(self, pack: Pack) -> dict[str, Any]:
+        if pack.real_RT is not None:
+            return {"attention_mask": pack.real_RT}
+        if pack.blocks is not None:  # a mask with four dimensions is passed on as it is; this one is not looked at
+            return {"attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool), "blocks": pack.blocks}
+        return {"attention_mask": _masks(self.model, pack, self.forms.window)}
+
+
+def in_passes(
+    module: torch.nn.Module, forms: Forms, groups: Sequence[TokenGroup], device: torch.device, budget: int
 ) -> Tensor:
-    """ln pi(completion | prompt) in nats [B], differentiable; computed in float32 at least, whatever the weights are.
-
-    narrow: the module takes a boolean mask [B, T] as `logits_to_keep`, so that only completion positions reach the
-    output head and no [B, T, V] exists. tokens_per_forward: without gradients the rows are sorted by length and split
-    into passes of about so many tokens, padding included. With gradients there is one pass: distributed wrappers allow
-    no more before the backward pass, and the caller decides the memory by the number of groups that it gives.
-    """
-    if torch.is_grad_enabled():
-        return _one_pass(module, rows, device, narrow)
-    order = sorted(range(len(rows)), key=lambda index: rows[index].length)
-    parts = [
-        _one_pass(module, [rows[index] for index in chunk], device, narrow)
-        for chunk in _chunks(order, rows, tokens_per_forward)
-    ]
-    logp_B = torch.cat(parts)
-    return torch.empty_like(logp_B).index_copy(0, torch.tensor(order, device=device), logp_B)
+    """ln pi of every completion [B], without gradients, in passes of about `budget` tokens; a group that is longer is
+    split into parts that repeat its prompt."""
+    first, parts = 0, []
+    for group in groups:
+        parts += [(first + some.start, _part(group, some)) for some in _fitting(group, forms, budget)]
+        first += len(group.completions)
+    parts.sort(key=lambda part: part[1].shared_length)
+    places: list[int] = []
+    found = []
+    for some in stretches(len(parts), lambda some: forms.tokens([parts[n][1] for n in some]) <= budget):
+        found.append(module(forms.pack([parts[n][1] for n in some], device))[0])
+        places += [parts[n][0] + k for n in some for k in range(len(parts[n][1].completions))]
+    logp_B = torch.cat(found)
+    return torch.empty_like(logp_B).index_copy(0, torch.tensor(places, device=device), logp_B)
 
 
-def _one_pass(module: Callable[..., object], rows: Sequence[Row], device: torch.device, narrow: bool) -> Tensor:
-    """The log-probabilities of rows that share a forward pass [B]."""
-    ids_BT, attention_BT, predicts_BT = (tensor.to(device) for tensor in _padded(rows))
-    targets_N = torch.tensor([token_id for row in rows for token_id in row.completion_ids], device=device)
-    more = {"logits_to_keep": predicts_BT} if narrow else {}
-    output = module(
-        input_ids=ids_BT,
-        attention_mask=attention_BT,
-        position_ids=torch.arange(ids_BT.shape[1], device=device).expand_as(ids_BT),
-        use_cache=False,
-        **more,
-    )
-    logits: Tensor = output.logits  # type: ignore[attr-defined]
-    logits_NV = logits if narrow else logits[predicts_BT]
+def stretches(count: int, fits: Callable[[range], bool]) -> Iterator[range]:
+    """The numbers below count, neighbours together for as long as they fit, one at least."""
+    start = 0
+    for end in range(1, count + 1):
+        if end == count or not fits(range(start, end + 1)):
+            yield range(start, end)
+            start = end
+
+
+def _fitting(group: TokenGroup, forms: Forms, budget: int) -> Iterator[range]:
+    return stretches(len(group.completions), lambda some: forms.tokens([_part(group, some)]) <= budget)
+
+
+def _part(group: TokenGroup, some: range) -> TokenGroup:
+    return TokenGroup(group.prompt_ids, [group.completions[k] for k in some])
+
+
+def output_head(model: torch.nn.Module) -> torch.nn.Module | None:
+    """The layer that gives logits; None where the model does not say which it is."""
+    getter = getattr(model, "get_output_embeddings", None)
+    head: torch.nn.Module | None = getter() if getter is not None else None
+    return head
+
+
+def _masks(model: torch.nn.Module, pack: Pack, window: int | None) -> Tensor | dict[str, Tensor]:
+    """The block mask, in the form that the model's attention takes; one for each kind of layer where there are two."""
+    config: Any = getattr(model, "config", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+
+    def shaped(mask: Tensor) -> Tensor:
+        if getattr(config, "_attn_implementation", "eager") in ("sdpa",):
+            return mask
+        dtype = next(model.parameters()).dtype
+        return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+
+    if window is None or "sliding_attention" not in kinds:
+        return shaped(block_mask(pack, window))
+    return {kind: shaped(block_mask(pack, window if "sliding" in kind else None)) for kind in kinds}
+
+
+def _from_logits(logits_NV: Tensor, target_N: Tensor, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
     logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
-    logp_N = -functional.cross_entropy(logits_NV, targets_N, reduction="none")
-    return logp_N.new_zeros(ids_BT.shape).masked_scatter(predicts_BT, logp_N).sum(-1)
+    logp_N = -functional.cross_entropy(logits_NV, target_N, reduction="none")
+    if not with_entropy:
+        return logp_N, None
+    with torch.no_grad():
+        return logp_N, torch.distributions.Categorical(logits=logits_NV).entropy()
 
 
-def _padded(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, attention mask and the positions that predict a completion token, each [B, T], padded on the right."""
-    longest = max(row.length for row in rows)
-    fed = [[*row.prompt_ids, *row.completion_ids][: row.length] + [PAD] * (longest - row.length) for row in rows]
-    position_T = torch.arange(longest)
-    length_B1 = torch.tensor([[row.length] for row in rows])
-    prompt_B1 = torch.tensor([[len(row.prompt_ids)] for row in rows])
-    ids_BT = torch.tensor(fed)
-    attention_BT = (position_T < length_B1).long()
-    predicts_BT = (position_T >= prompt_B1 - 1) & (position_T < length_B1)
-    return ids_BT, attention_BT, predicts_BT
+def _sums(value_N: Tensor, pack: Pack) -> Tensor:
+    """Token values added up over each completion [B]; 0 for one without tokens."""
+    return value_N.new_zeros(pack.num_completions).index_add(0, pack.completion_N, value_N)
 
 
-def _chunks(order: Sequence[int], rows: Sequence[Row], budget: int) -> Iterator[list[int]]:
-    """Splits `order`, which rises in length, where length of the longest times number of rows would pass the budget."""
-    chunk: list[int] = []
-    for index in order:
-        if chunk and rows[index].length * (len(chunk) + 1) > budget:
-            yield chunk
-            chunk = []
-        chunk.append(index)
-    if chunk:
-        yield chunk
+@contextmanager
+def _only(head: torch.nn.Module, predictor_N: Tensor) -> Iterator[None]:
+    """The output head sees the hidden states at these flat positions only, as one row."""
+
+    def narrow(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0].flatten(0, 1)[predictor_N][None], *inputs[1:])
+
+    handle = head.register_forward_pre_hook(narrow)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _instead_of(head: torch.nn.Module) -> Iterator[list[Tensor]]:
+    """Hands over what the output head would see, and lets it compute a single position."""
+    seen: list[Tensor] = []
+
+    def take(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        seen.append(inputs[0])
+        return (inputs[0][:1, :1].detach(), *inputs[1:])
+
+    handle = head.register_forward_pre_hook(take)
+    try:
+        yield seen
+    finally:
+        handle.remove()

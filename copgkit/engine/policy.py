@@ -28,10 +28,12 @@ class EncodingReport:
 class Policy(Protocol):
     """A causal language model or a tabular softmax; one training loop serves both.
 
-    module: what the optimiser trains; the loop replaces it by accelerate's wrapped version.
+    module: what the optimiser trains; the loop replaces it by accelerate's wrapped version. tokens_per_forward: how
+    many tokens one forward pass may take.
     """
 
     module: torch.nn.Module
+    tokens_per_forward: int
 
     def encode(self, groups: Sequence[Group]) -> tuple[list[Group], EncodingReport]:
         """Gives the groups with token ids on every completion, without those that do not fit."""
@@ -40,6 +42,10 @@ class Policy(Protocol):
     def log_probs(self, groups: Sequence[Group]) -> Tensor:
         """ln pi(y|x) in nats [G, K]: the sum over the completion's tokens, end-of-sequence included, prompt and
         padding excluded. Entries beyond a group's own K are 0 and carry no gradient. Differentiable."""
+        ...
+
+    def forward_tokens(self, groups: Sequence[Group]) -> int:
+        """Tokens that the groups take in one forward pass, padding included."""
         ...
 
     def num_tokens(self, groups: Sequence[Group]) -> Tensor:

@@ -30,7 +30,7 @@ from transformers import DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from copgkit.engine.cache import SharedLayer, cache_of, is_plain
-from copgkit.engine.log_probs import PAD
+from copgkit.engine.packing import PAD
 
 _WORTH_DROPPING = (
     0.25  # share of prompts without rows from which copying the others' keys costs less than their products

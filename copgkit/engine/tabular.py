@@ -54,6 +54,7 @@ class TabularPolicy:
         weights = [1.0] * len(arms) if reference_probs is None else list(reference_probs)
         _require_sound(arms, weights)
         self.arms = tuple(arms)
+        self.tokens_per_forward = 1_000_000  # a row of the table takes next to nothing
         self._reference_A = torch.tensor(weights, dtype=dtype) / sum(weights)
         self.module: torch.nn.Module = _Table(self._reference_A.log(), max_prompts)
         self._states: dict[str, int] = {}
@@ -89,6 +90,10 @@ class TabularPolicy:
         arm_GK, present_GK = self._arms_of(groups)
         logp_GA = self._log_probs_RA([group.prompt for group in groups])
         return logp_GA.gather(1, arm_GK).masked_fill(~present_GK, 0.0)
+
+    def forward_tokens(self, groups: Sequence[Group]) -> int:
+        """What the groups look up: an entry of the table for each completion."""
+        return sum(len(group.completions) for group in groups)
 
     def num_tokens(self, groups: Sequence[Group]) -> Tensor:
         """1 for every completion [G, K]; 0 beyond a group's own K."""

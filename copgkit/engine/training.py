@@ -6,8 +6,8 @@
             step along its gradient
             (the reference may follow the policy; in the paper it does not)
 
-Groups are never split: a micro-batch holds whole groups, and the gradient of a step is the same however many
-micro-batches and processes it is computed in. Each process works on its share of a step's groups.
+The gradient of a step is the same however many forward passes and processes it is computed in
+(engine/accumulation.py); each process works on its share of a step's groups.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -26,15 +25,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
-from torch import Tensor
 from transformers import get_scheduler
 
-from copgkit.engine import ranks
-from copgkit.engine.objectives import Objective, all_pairs, regularised_reward, residual
+from copgkit.engine.accumulation import Accumulation
+from copgkit.engine.batches import StepFigures
+from copgkit.engine.objectives import Objective
 from copgkit.engine.policy import Policy
 from copgkit.engine.reference import Example, Reference
 from copgkit.errors import TrainingError
-from copgkit.types import ScoredGroup
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,6 @@ class TrainingSettings:
 
     epochs: int = 1
     groups_per_step: int = 32
-    groups_per_forward: int | None = None
     learning_rate: float = 1e-5
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.1
@@ -59,67 +56,6 @@ class TrainingSettings:
         return self.epochs * math.ceil(num_groups / self.groups_per_step)
 
 
-@dataclass
-class StepFigures:
-    """Running sums over the micro-batches of one step, and the metrics made from them."""
-
-    groups: int = 0
-    completions: float = 0.0
-    tokens: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
-
-    def add(self, batch: Batch, logp_GK: Tensor, loss_G: Tensor, beta: float) -> None:
-        """Takes in one micro-batch; nothing here carries a gradient."""
-        valid_GK, log_ratio_GK = batch.valid_GK, logp_GK - batch.ref_logp_GK
-        regularised_GK = regularised_reward(logp_GK, batch.ref_logp_GK, batch.reward_GK, beta)
-        self.groups += len(loss_G)
-        self.completions += valid_GK.sum().item()
-        self.tokens += batch.num_tokens_GK.sum().item()
-        for name, per_group_G in {
-            "loss": loss_G,
-            "residual": residual(regularised_GK, batch.pair_weight_GKK),
-            "best": _extreme(logp_GK, batch, 1),
-            "worst": _extreme(logp_GK, batch, -1),
-        }.items():
-            self._add(name, per_group_G.sum())
-        for name, value_GK in {"reward": batch.reward_GK, "log_ratio": log_ratio_GK, "log_prob": logp_GK}.items():
-            self._add(name, (valid_GK * value_GK).sum())
-
-    def over_all_processes(self) -> StepFigures:
-        """The sums over what every process has taken in."""
-        own = {"groups": self.groups, "completions": self.completions, "tokens": self.tokens}
-        total = ranks.summed(own | self.sums)
-        return StepFigures(int(total["groups"]), total["completions"], total["tokens"], total)
-
-    def row(self) -> dict[str, float]:
-        """The metrics of the step: means over its groups or completions."""
-        per_group, per_completion = 1 / self.groups, 1 / self.completions
-        return {
-            "train/loss/mean": self.sums["loss"] * per_group,
-            "train/reward/mean": self.sums["reward"] * per_completion,
-            "train/residual/rms": math.sqrt(max(self.sums["residual"] * per_group, 0.0)),
-            "train/log-ratio/mean": self.sums["log_ratio"] * per_completion,
-            "train/log-prob/mean": self.sums["log_prob"] * per_completion,
-            "train/log-prob-best/mean": self.sums["best"] * per_group,
-            "train/log-prob-worst/mean": self.sums["worst"] * per_group,
-        }
-
-    def _add(self, name: str, value: Tensor) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + value.item()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Whole groups as tensors on the policy's device; absent completions are 0 everywhere."""
-
-    groups: Sequence[ScoredGroup]
-    reward_GK: Tensor
-    ref_logp_GK: Tensor
-    valid_GK: Tensor
-    pair_weight_GKK: Tensor
-    num_tokens_GK: Tensor
-
-
 def align(
     policy: Policy,
     rounds: Iterable[Sequence[Example]],
@@ -129,12 +65,13 @@ def align(
     on_step: Callable[[int, dict[str, float]], None] = lambda step, row: None,
     accelerator: Accelerator | None = None,
     reference: Reference | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> int:
     """Trains the policy on the rounds until they or total_steps end, and gives the number of steps taken.
 
     rounds is asked for its next element only when the last one is used up, so that it may draw from the policy as it
     then is. on_step(step, row) is called after every step; row is empty on steps that are not logged.
-    reference: the one that the rounds were seen by, if it is to follow the policy.
+    reference: the one that the rounds were seen by, if it is to follow the policy. tell: gets what a user should know.
     """
     accelerator = accelerator or make_accelerator(settings)
     optimiser: torch.optim.Optimizer = torch.optim.AdamW(
@@ -142,6 +79,7 @@ def align(
     )
     policy.module, optimiser = _prepared(accelerator, policy.module, optimiser)
     scheduler = get_scheduler(settings.schedule, optimiser, math.ceil(settings.warmup * total_steps), total_steps)
+    accumulation = Accumulation(policy, objective, accelerator, tell)
     shuffler = random.Random(settings.seed)
     step = 0
     for examples in rounds:
@@ -149,7 +87,7 @@ def align(
             started = time.perf_counter()
             if reference is not None:
                 step_examples = reference.now(step_examples)
-            figures = _accumulate(policy, step_examples, objective, settings, accelerator)
+            figures = accumulation.over(step_examples)
             norm = accelerator.clip_grad_norm_(policy.parameters(), settings.max_grad_norm or math.inf).item()
             _require_finite(step + 1, norm, figures, step_examples)
             rate = scheduler.get_last_lr()[0]
@@ -179,29 +117,6 @@ def make_accelerator(
     )
 
 
-def collate(policy: Policy, examples: Sequence[Example]) -> Batch:
-    """Whole groups as padded tensors, in the type and on the device of the policy's parameters."""
-    like = next(policy.parameters())
-    groups = [example.scored for example in examples]
-    widest = max(len(group.rewards) for group in groups)
-
-    def padded(rows: Iterable[Sequence[float]]) -> Tensor:
-        # float64 on the way: rewards and log-probabilities are exact Python floats until they meet the policy's type.
-        filled = [list(row) + [0.0] * (widest - len(row)) for row in rows]
-        dtype = like.dtype if like.dtype == torch.float64 else torch.float32
-        return torch.tensor(filled, dtype=torch.float64).to(like.device, dtype)
-
-    valid_GK = padded([1.0] * len(group.rewards) for group in groups)
-    return Batch(
-        groups=groups,
-        reward_GK=padded(group.rewards for group in groups),
-        ref_logp_GK=padded(example.ref_log_probs for example in examples),
-        valid_GK=valid_GK,
-        pair_weight_GKK=_pair_weights(groups, valid_GK),
-        num_tokens_GK=policy.num_tokens([group.group for group in groups]).to(valid_GK),
-    )
-
-
 def _prepared(
     accelerator: Accelerator, module: torch.nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -221,39 +136,6 @@ def _steps_of(
         shuffler.shuffle(order)
         for start in range(0, len(order), settings.groups_per_step):
             yield order[start : start + settings.groups_per_step]
-
-
-def _accumulate(
-    policy: Policy,
-    step_examples: Sequence[Example],
-    objective: Objective,
-    settings: TrainingSettings,
-    accelerator: Accelerator,
-) -> StepFigures:
-    """Adds up the gradient of the mean loss over the step's groups, of which this process takes its share, a
-    micro-batch at a time."""
-    figures = StepFigures()
-    # Groups of similar length share a forward pass, so that little of it is padding; the sum does not mind the order.
-    by_length = sorted(step_examples, key=_length)
-    own = ranks.share_of(by_length)
-    size = settings.groups_per_forward or len(step_examples)
-    parts = [own[start : start + size] for start in range(0, len(own), size)]
-    passes = max(ranks.gathered(len(parts)))
-    for number in range(passes):
-        with accelerator.no_sync(policy.module) if number < passes - 1 else nullcontext():
-            batch = collate(policy, parts[number] if number < len(parts) else by_length[:1])
-            with accelerator.autocast():
-                logp_GK = policy.log_probs([scored.group for scored in batch.groups])
-            if number >= len(parts):  # the others wait for this process's gradients, and it has none to give
-                accelerator.backward(0 * logp_GK.sum())
-                continue
-            loss_G = objective(
-                logp_GK, batch.ref_logp_GK, batch.reward_GK, batch.valid_GK, batch.pair_weight_GKK, batch.num_tokens_GK
-            )
-            # The mean is over the groups of all processes, and gradients are averaged over processes after this.
-            accelerator.backward(loss_G.sum() * ranks.count() / len(step_examples))
-            figures.add(batch, logp_GK.detach(), loss_G.detach(), objective.beta)
-    return figures.over_all_processes()
 
 
 def _require_finite(step: int, norm: float, figures: StepFigures, examples: Sequence[Example]) -> None:
@@ -277,25 +159,3 @@ def _row(
         "train/learning-rate/value": rate,
         "train/tokens-per-second/value": figures.tokens / max(seconds, 1e-9),
     }
-
-
-def _pair_weights(groups: Sequence[ScoredGroup], valid_GK: Tensor) -> Tensor:
-    pair_weight_GKK = all_pairs(valid_GK)
-    for g, scored in enumerate(groups):
-        weights = scored.group.pair_weights
-        if weights is not None:
-            size = len(weights)
-            pair_weight_GKK[g, :size, :size] *= torch.tensor(weights).to(pair_weight_GKK)
-    return pair_weight_GKK
-
-
-def _extreme(logp_GK: Tensor, batch: Batch, sign: int) -> Tensor:
-    """ln pi of the completion with the highest (sign 1) or lowest (sign -1) reward of each group [G]."""
-    ranked_GK = (sign * batch.reward_GK).masked_fill(batch.valid_GK == 0, -torch.inf)
-    return logp_GK.gather(1, ranked_GK.argmax(-1, keepdim=True)).squeeze(1)
-
-
-def _length(example: Example) -> int:
-    return sum(len(completion.token_ids or ()) for completion in example.scored.group.completions) + len(
-        example.scored.group.prompt.text
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from copgkit.recipe.faults import Faults
-from copgkit.recipe.schema import Recipe
+from copgkit.recipe.schema import CausalLMSettings, Recipe
 from copgkit.samplers import SamplingPlan
 
 ONLY_WITH = {"clip": "copg", "baseline": "policy-gradient"}
@@ -86,9 +86,12 @@ def _sampling(recipe: Recipe, sampler: SamplerFacts, faults: Faults) -> None:
     train = recipe.train
     if train.steps is None and sampler.steps_per_round is not None:
         faults.add(("train",), f"sampler '{sampler.name}' draws for ever. Say when to stop: train.steps.")
-    if train.groups_per_forward is not None and train.groups_per_forward > train.groups_per_step:
-        words = f"{train.groups_per_forward} is more than train.groups_per_step = {train.groups_per_step}. Lower it."
-        faults.add(("train", "groups_per_forward"), words)
+    if isinstance(recipe.policy, CausalLMSettings) and train.tokens_per_forward is not None:
+        longest = recipe.policy.max_prompt_tokens + recipe.policy.max_completion_tokens
+        if train.tokens_per_forward < longest:
+            words = f"{train.tokens_per_forward} is less than a prompt with one completion may take: {longest},"
+            remedy = "policy.max_prompt_tokens and max_completion_tokens together. Raise it, or lower those."
+            faults.add(("train", "tokens_per_forward"), f"{words} {remedy}")
     if sampler.plan.completions_per_prompt is not None and sampler.plan.completions_per_prompt < 2:
         words = "one completion per prompt contrasts with nothing. Draw at least 2."
         faults.add(("sampler", "options"), words)

@@ -19,7 +19,8 @@ from copgkit.recipe.schema import CausalLMSettings
 BYTES = {"float32": 4, "bfloat16": 2}
 COPIES = 5  # policy, reference, gradients and the two states of AdamW
 ACTIVATIONS_PER_LAYER = 34  # bytes per token and hidden unit in 16 bits, without attention weights: arXiv:2205.05198
-LOGITS = 3  # of every token and word, in float32: logits, log-softmax and gradient
+LOGITS = 2 * 64 * 2**20  # bytes: the logits that may exist at a time, and their gradient
+TOKENS_PER_FORWARD = 4_096  # on a CPU, where the recipe does not say
 CHARACTERS_PER_TOKEN = 4
 DIGITS_PER_TOKEN = 7  # of a token id in JSON, with its comma
 
@@ -163,8 +164,7 @@ class _Planner:
         train = self.recipe.train
         moving = self.recipe.reference.refresh_every is not None  # the loss then has a reference of its own
         states = product(facts.parameters, BYTES[policy.dtype], COPIES + moving)
-        groups = train.groups_per_forward or train.groups_per_step
-        tokens = product(groups, self.sampling.completions_per_prompt, longest)
+        tokens = self._tokens_at_once(policy)
         width = 1 if train.precision == "bf16" or policy.dtype == "bfloat16" else 2
         per_layer = 2 if train.gradient_checkpointing else ACTIVATIONS_PER_LAYER
         layers = product(facts.layers, per_layer)
@@ -173,11 +173,19 @@ class _Planner:
         activations = product(tokens, facts.hidden, layers, width)
         how = (
             "weights, reference, gradients, two AdamW states, and at full length"
-            f" {ACTIVATIONS_PER_LAYER * width} bytes a token, layer and hidden unit, and {LOGITS} logits a word"
+            f" {ACTIVATIONS_PER_LAYER * width} bytes a token, layer and hidden unit; logits exist a slice at a time"
         )
-        logits = product(tokens, facts.vocabulary, LOGITS * BYTES["float32"])
+        logits = LOGITS if facts.vocabulary is not None else None
         total = _sum(states, activations, logits)
         return Figure("memory", total, "bytes", how if total is not None else _unknown_because(facts, "completions"))
+
+    def _tokens_at_once(self, policy: CausalLMSettings) -> int | None:
+        """Tokens of one forward pass at full length: a step's groups, or as many as the budget has room for."""
+        train, completions = self.recipe.train, self.sampling.completions_per_prompt
+        group = product(completions, policy.max_completion_tokens)
+        step = None if group is None else train.groups_per_step * (policy.max_prompt_tokens + group)
+        budget = train.tokens_per_forward or TOKENS_PER_FORWARD
+        return step if step is None else min(step, budget)
 
     def _disk(self, policy: CausalLMSettings, facts: ModelFacts) -> Figure:
         model = product(facts.parameters, BYTES[policy.dtype])

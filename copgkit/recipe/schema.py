@@ -168,8 +168,10 @@ class TrainSettings(Section):
         None, description="Stop after so many optimiser steps; needed for samplers that draw fresh rounds."
     )
     groups_per_step: PositiveInt = Field(32, description="Groups in one optimiser step, over all processes.")
-    groups_per_forward: PositiveInt | None = Field(
-        None, description="Groups in one forward pass; fewer use less memory and give the same step."
+    tokens_per_forward: PositiveInt | None = Field(
+        None,
+        description="Tokens in one forward pass, a prompt counted once for its whole group; fewer use less memory and"
+        " give the same step, also where a group is longer than that. null: 4,096 on a CPU, 16,384 elsewhere.",
     )
     learning_rate: PositiveFloat = Field(1e-5, description="The highest one, after the warm-up.")
     schedule: Literal["cosine", "linear", "constant"] = Field(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -121,16 +121,14 @@ def sums_not_means() -> Finding:
 
 
 def only_completion_tokens_are_trained() -> Finding:
-    """The gradient of the loss with respect to the logits is 0 at every prompt position but the last, and at padding;
-    the log-probability equals the sum over the completion's tokens, token by token."""
+    """The gradient of the loss with respect to what is fed is 0 at padding, where every completion has a row; the
+    log-probability equals the sum over the completion's tokens, token by token."""
     world = World.make()
-    module: Any = world.policy.module
+    world.policy.forms = replace(world.policy.forms, attention="separate")
     seen: list[Tensor] = []
-    groups = [
-        Group(Prompt("0 1 2"), tuple(world.completions[:2])),
-        Group(Prompt("3"), (world.completions[7], _short())),
-    ]
-    hook = module.get_input_embeddings().register_forward_hook(lambda *parts: _keep(seen, parts[-1]))
+    groups = _uneven_groups(world)
+    model: Any = world.policy.model
+    hook = model.get_input_embeddings().register_forward_hook(lambda *parts: seen.append(parts[-1]))
     try:
         logp_GK = world.policy.log_probs(groups)
     finally:
@@ -146,8 +144,27 @@ def only_completion_tokens_are_trained() -> Finding:
     return Finding("23", "prompt and padding are not predicted", max(padding, error), 1e-5, "float32 model")
 
 
-def _keep(seen: list[Tensor], embedded: Tensor) -> None:
-    seen.append(embedded)
+def shared_prompts_change_nothing() -> Finding:
+    """A group whose prompt is computed once has the loss and the gradients of one row for each completion."""
+    world = World.make()
+    groups = _uneven_groups(world)
+    found = []
+    for attention in (world.policy.forms.attention, "separate"):
+        world.policy.forms = replace(world.policy.forms, attention=attention)
+        logp_GK = world.policy.log_probs(groups)
+        reward_GK = torch.linspace(0, 1, logp_GK.numel()).reshape(logp_GK.shape)
+        loss = copg(logp_GK, logp_GK.detach() - 0.1, reward_GK, all_pairs(torch.ones_like(logp_GK)), BETA).sum()
+        gradients = torch.autograd.grad(loss, list(world.policy.parameters()), allow_unused=True)
+        found.append(torch.cat([one.double().flatten() for one in (loss, *gradients) if one is not None]))
+    error = ((found[0] - found[1]).abs().max() / found[1].abs().max()).item()
+    return Finding("23", "shared prompts change nothing", error, 1e-5, "loss and gradients, float32")
+
+
+def _uneven_groups(world: World) -> list[Group]:
+    return [
+        Group(Prompt("0 1 2"), tuple(world.completions[:2])),
+        Group(Prompt("3"), (world.completions[7], _short())),
+    ]
 
 
 def _short() -> Completion:
@@ -159,7 +176,7 @@ def _token_by_token(world: World, prompt: Prompt, completion: Completion) -> flo
     ids, total = list(world.policy.codec.prompt_ids(prompt)), 0.0
     for token in completion.token_ids or ():
         with torch.no_grad():
-            logits = world.policy.module(input_ids=torch.tensor([ids])).logits[0, -1].double()
+            logits = world.policy.model(input_ids=torch.tensor([ids])).logits[0, -1].double()
         total += logits.log_softmax(-1)[token].item()
         ids.append(token)
     return total

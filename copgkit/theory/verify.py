@@ -18,6 +18,7 @@ def claims() -> Iterator[Callable[[], Finding]]:
     yield from gradients.claims()
     yield from optima.claims()
     yield from (sequences.sums_not_means, sequences.only_completion_tokens_are_trained)
+    yield sequences.shared_prompts_change_nothing
     yield from loops.claims()
     yield sequences.end_to_end
 

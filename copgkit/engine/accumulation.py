@@ -1,0 +1,143 @@
+"""The gradient of a step, added up in forward passes that fit the memory.
+
+    for each batch of whole groups that fits policy.tokens_per_forward:
+        back-propagate the objective's loss
+    a group that does not fit:
+        its log-probabilities without graph -> the loss's derivative by each of them
+        for each part of the group that fits: back-propagate its log-probabilities with those weights
+
+The gradient is the same however it is split (theory: the two-pass form), and the loss never sees a part of a group.
+If the memory does not suffice, the budget is halved once, said so, and the step is done again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from copgkit.engine import ranks
+from copgkit.engine.batches import Batch, StepFigures, collate
+from copgkit.engine.log_probs import stretches
+from copgkit.engine.objectives import Objective
+from copgkit.engine.policy import Policy
+from copgkit.engine.reference import Example
+from copgkit.errors import TrainingError
+from copgkit.types import Group
+
+
+@dataclass
+class Accumulation:
+    """Adds the gradient of the mean loss over a step's groups to the policy's parameters.
+
+    tell: is told when the budget of tokens is halved.
+    """
+
+    policy: Policy
+    objective: Objective
+    accelerator: Accelerator
+    tell: Callable[[str], None] = lambda text: None
+    _halved: bool = False
+
+    def over(self, examples: Sequence[Example]) -> StepFigures:
+        """Leaves the step's gradient in the parameters, which had none, and gives its figures. Raises TrainingError."""
+        try:
+            return self._over(examples)
+        except (torch.OutOfMemoryError, RuntimeError) as fault:
+            if not _out_of_memory(fault):
+                raise
+            self._halve(fault)
+        for parameter in self.policy.parameters():
+            parameter.grad = None
+        return self.over(examples)
+
+    def _over(self, examples: Sequence[Example]) -> StepFigures:
+        """This process's share of the step. Processes wait for each other in the last pass alone, so that all of them
+        need as many: who has fewer adds passes of no weight."""
+        figures = StepFigures()
+        by_length = sorted(examples, key=lambda example: self.policy.forward_tokens([example.scored.group]))
+        batches = list(self._batches(ranks.share_of(by_length)))
+        own = sum(len(self._parts(few)) for few in batches)
+        most = max(ranks.gathered(own))
+        passes = itertools.chain.from_iterable(self._passes(few, len(examples), figures) for few in batches)
+        for number in range(most):
+            with nullcontext() if number == most - 1 else self.accelerator.no_sync(self.policy.module):
+                loss = next(passes) if number < own else 0 * self._log_probs([by_length[0].scored.group]).sum()
+                self.accelerator.backward(loss * ranks.count())  # gradients are averaged over processes after this
+        return figures.over_all_processes()
+
+    def _batches(self, by_length: Sequence[Example]) -> Iterator[list[Example]]:
+        """Whole groups of similar length together, as many as fit a forward pass, one at least."""
+        for some in stretches(len(by_length), lambda some: self._fits([by_length[n] for n in some])):
+            yield [by_length[n] for n in some]
+
+    def _passes(self, few: Sequence[Example], groups_in_step: int, figures: StepFigures) -> Iterator[Tensor]:
+        """What is back-propagated of a batch, one graph after the other; its figures are added with the first."""
+        batch = collate(self.policy, few)
+        groups = [scored.group for scored in batch.groups]
+        parts = self._parts(few)
+        with nullcontext() if len(parts) == 1 else torch.no_grad():
+            logp_GK = self._log_probs(groups)
+        if len(parts) > 1:
+            logp_GK.requires_grad_()
+        loss_G = self._loss(logp_GK, batch)
+        figures.add(batch, logp_GK.detach(), loss_G.detach(), self.objective.beta)
+        mean = loss_G.sum() / groups_in_step
+        if len(parts) == 1:
+            yield mean
+            return
+        (weight_1K,) = torch.autograd.grad(mean, logp_GK)  # what the loss says of each log-probability
+        for part in parts:
+            part_1K = self._log_probs([_part(groups[0], part)])
+            yield (part_1K * weight_1K[:, part.start : part.stop]).sum()
+
+    def _parts(self, few: Sequence[Example]) -> list[range]:
+        """The completions of each graph over a batch: all in one if it fits, else stretches of its only group."""
+        group = few[0].scored.group
+        if len(few) > 1 or self._fits(few):
+            return [range(len(group.completions))]
+        budget = self.policy.tokens_per_forward
+        return list(
+            stretches(len(group.completions), lambda some: self.policy.forward_tokens([_part(group, some)]) <= budget)
+        )
+
+    def _fits(self, examples: Sequence[Example]) -> bool:
+        groups = [example.scored.group for example in examples]
+        return self.policy.forward_tokens(groups) <= self.policy.tokens_per_forward
+
+    def _log_probs(self, groups: Sequence[Group]) -> Tensor:
+        with self.accelerator.autocast():
+            return self.policy.log_probs(groups)
+
+    def _loss(self, logp_GK: Tensor, batch: Batch) -> Tensor:
+        return self.objective(
+            logp_GK, batch.ref_logp_GK, batch.reward_GK, batch.valid_GK, batch.pair_weight_GKK, batch.num_tokens_GK
+        )
+
+    def _halve(self, fault: Exception) -> None:
+        """Half the budget, the first time; several processes would have to do so together."""
+        if self._halved or ranks.count() > 1:
+            raise TrainingError(
+                f"train.tokens_per_forward: memory does not suffice for {self.policy.tokens_per_forward} tokens."
+                " Lower it, set train.gradient_checkpointing, or train fewer parameters."
+            ) from fault
+        self._halved = True
+        self.policy.tokens_per_forward //= 2
+        self.tell(
+            f"train: out of memory; going on with {self.policy.tokens_per_forward} tokens in a forward pass, half of"
+            " what it was. Set train.tokens_per_forward so next time."
+        )
+
+
+def _part(group: Group, some: range) -> Group:
+    return replace(group, completions=group.completions[some.start : some.stop], pair_weights=None)
+
+
+def _out_of_memory(fault: Exception) -> bool:
+    """Whether torch says so; its allocator for the CPU has no exception of its own."""
+    return isinstance(fault, torch.OutOfMemoryError) or "can't allocate memory" in str(fault)
