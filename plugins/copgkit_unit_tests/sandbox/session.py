@@ -33,6 +33,7 @@ from .zygotes import LOST, Ending, Slot, ZygoteLost
 _TICK_SECONDS = 0.05
 _READY_SECONDS = 20.0
 _LEAVING_SECONDS = 0.25  # from closing its pipe to being gone, for a process that exits
+_DYING_SECONDS = 10.0  # from being killed to being gone
 _STARVED_AFTER = 20  # times the wall limit, on a machine too busy to let it run
 _SPAN = 1 << 16
 
@@ -42,12 +43,14 @@ class Session:
 
     def __init__(self, slot: Slot, limits: Limits) -> None:
         """Fork the child. Raises SandboxGone("infrastructure") if there is none to be had."""
-        self.ending: Ending | None = None
+        self.ending: Ending | None = None  # how it ended, where that tells something
         self._slot = slot
         self._limits = limits
         self._bounds = Bounds(message_bytes=limits.output_kb << 10)
         self._gone: SandboxGone | None = None
-        self._asked = "ready"
+        self._is_open = True
+        self._is_ready = False
+        self._asked = ""
         self._buffer = bytearray()
         self._wall_left = _READY_SECONDS
         their_requests, self._requests = os.pipe()
@@ -65,19 +68,21 @@ class Session:
         os.set_blocking(self._requests, False)
         os.set_blocking(self._replies, False)
         self._watched = Watched(self._child.pidfd)
-        self._await_ready()
+        self._replies_or_exit = self._poll(self._replies, select.POLLIN)
 
     def send(self, message: dict[str, Plain]) -> None:
         """Give the child something to do. Raises SandboxGone; WireError (a ValueError) if the message is too large."""
         content = encode(message, REQUEST_BOUNDS)
         self._check_present()
+        if self._asked:  # the first request waits in the pipe until the child is ready
+            self._await_ready()
         self._asked = message.get("do", self._asked)  # an answer to a question asks for nothing new
         view = memoryview(COUNT.pack(len(content)) + content)
         while view:
             try:
                 view = view[os.write(self._requests, view) :]
             except BlockingIOError:
-                if not self._wait(self._requests, select.POLLOUT):
+                if not self._wait(self._poll(self._requests, select.POLLOUT), self._requests):
                     self._left()
             except BrokenPipeError:
                 self._left()
@@ -88,33 +93,19 @@ class Session:
         After {"do": "program"}: {"stdout": str, "status": int}, once the program has ended.
         """
         self._check_present()
-        if self._asked == "program":
-            return self._receive_output()
-        (length,) = COUNT.unpack(self._read(COUNT.size))
-        if length > self._bounds.message_bytes:
-            self._end("output", f"a reply of {length} bytes; {self._bounds.message_bytes} are allowed")
-        try:
-            message: dict[str, Plain] = decode(self._read(length), self._bounds)
-        except WireError as error:
-            self._end("protocol", str(error))
-        if not is_reply(message, self._asked):
-            self._end("protocol", f"a message that is no reply to '{self._asked}'")
-        return message
+        self._await_ready()
+        return self._receive_output() if self._asked == "program" else self._receive_reply(self._asked)
 
     def close(self) -> None:
         """End the child, whatever it does, and everything it started. May be called twice."""
-        if self.ending is not None:
+        if not self._is_open:
             return
         self._watched.kill()
-        try:
-            self.ending = self._zygote.end(self._child)
-        except ZygoteLost:
-            self._slot.discard(self._zygote)
-            self.ending = Ending(LOST, self._watched.cpu_seconds(), 0.0)
-        self._slot.release()
-        for descriptor in (self._requests, self._replies, self._child.pidfd):
-            if descriptor is not None:
-                os.close(descriptor)
+        if self._slot.folder_is_on_host or not self._watched.has_exited(_DYING_SECONDS):
+            self._reap()
+        else:
+            self._zygote.bury(self._child)
+            self._let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -122,20 +113,40 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _await_ready(self) -> None:
-        """Nothing hostile runs before the child has said that its layers are up."""
-        try:
-            self.receive()
-        except SandboxGone as gone:
-            self._gone = SandboxGone("infrastructure", f"the child could not be locked down ({gone.detail})")
-            raise self._gone from gone
-        self._wall_left = self._limits.wall_seconds
-
     def _check_present(self) -> None:
         if self._gone is not None:
             raise self._gone
-        if self.ending is not None:
+        if not self._is_open:
             raise ValueError("the session is closed")
+
+    def _await_ready(self) -> None:
+        """Nothing hostile runs before the child has said that its layers are up."""
+        if not self._is_ready:
+            self._receive_reply("ready")
+            self._is_ready = True
+            self._wall_left = self._limits.wall_seconds
+
+    def _receive_reply(self, asked: str) -> dict[str, Plain]:
+        (length,) = COUNT.unpack(self._read(COUNT.size))
+        if length > self._bounds.message_bytes:
+            self._end("output", f"a reply of {length} bytes; {self._bounds.message_bytes} are allowed")
+        try:
+            message: dict[str, Plain] = decode(self._read(length), self._bounds)
+        except WireError as error:
+            self._end("protocol", str(error))
+        if not is_reply(message, asked):
+            self._end("protocol", f"a message that is no reply to '{asked}'")
+        return message
+
+    def _receive_output(self) -> dict[str, Plain]:
+        while self._read_some():
+            if len(self._buffer) > self._bounds.message_bytes:
+                self._end("output", f"more than {self._bounds.message_bytes} bytes of standard output")
+        self._wait_for_exit()
+        ending = self._reap()
+        if ending.status < 0 or ending.status == LOST:
+            self._end(*_blame(ending, self._limits))
+        return {"stdout": self._buffer.decode(errors="replace"), "status": ending.status}
 
     def _read(self, length: int) -> bytes:
         while len(self._buffer) < length:
@@ -147,34 +158,22 @@ class Session:
 
     def _read_some(self) -> bool:
         """Add to the buffer what comes next. False when nothing will come any more."""
-        while True:
-            try:
-                part = os.read(self._replies, _SPAN)
-            except BlockingIOError:
-                if self._wait(self._replies, select.POLLIN):
-                    continue
-                return False
-            self._buffer += part
-            return bool(part)
+        if not self._wait(self._replies_or_exit, self._replies):
+            return False
+        part = os.read(self._replies, _SPAN)
+        self._buffer += part
+        return bool(part)
 
-    def _receive_output(self) -> dict[str, Plain]:
-        while self._read_some():
-            if len(self._buffer) > self._bounds.message_bytes:
-                self._end("output", f"more than {self._bounds.message_bytes} bytes of standard output")
-        self._wait_for_exit()
-        self.close()
-        ending = self.ending
-        assert ending is not None
-        if ending.status < 0 or ending.status == LOST:
-            self._end(*_blame(ending, self._limits))
-        return {"stdout": self._buffer.decode(errors="replace"), "status": ending.status}
-
-    def _wait(self, descriptor: int, event: int) -> bool:
-        """Wait until a descriptor is ready. False if the child has exited instead; raises SandboxGone at a limit."""
+    def _poll(self, descriptor: int, event: int) -> select.poll:
+        """Waits for a descriptor or the child's exit; in this order, so that what it wrote at the end is seen."""
         poll = select.poll()
-        poll.register(descriptor, event)
         if self._child.pidfd is not None:
             poll.register(self._child.pidfd, select.POLLIN)
+        poll.register(descriptor, event)
+        return poll
+
+    def _wait(self, poll: select.poll, descriptor: int) -> bool:
+        """Wait until a descriptor is ready. False if the child has exited instead; raises SandboxGone at a limit."""
         while True:
             started = time.monotonic()
             ready = poll.poll(1000 * _TICK_SECONDS)
@@ -186,7 +185,7 @@ class Session:
     def _wait_for_exit(self) -> None:
         """A program that has closed its output still has to end within its limits."""
         if self._child.pidfd is not None:
-            self._wait(self._child.pidfd, select.POLLIN)
+            self._wait(self._poll(self._child.pidfd, select.POLLIN), self._child.pidfd)
 
     def _check_limits(self) -> None:
         used = self._watched.cpu_seconds()
@@ -208,24 +207,36 @@ class Session:
 
     def _left(self) -> NoReturn:
         """The child hangs up: say why, by the way it ended."""
-        gone_by_itself = self._has_exited()
-        self.close()
-        assert self.ending is not None
+        gone_by_itself = self._watched.has_exited(_LEAVING_SECONDS)
+        ending = self._reap()
         if not gone_by_itself:
             self._end("protocol", "it closed its channel")
-        self._end(*_blame(self.ending, self._limits))
-
-    def _has_exited(self) -> bool:
-        if self._child.pidfd is None:
-            return True
-        poll = select.poll()
-        poll.register(self._child.pidfd, select.POLLIN)
-        return bool(poll.poll(1000 * _LEAVING_SECONDS))
+        self._end(*_blame(ending, self._limits))
 
     def _end(self, kind: GoneKind, detail: str) -> NoReturn:
         self.close()
+        if not self._is_ready:
+            kind, detail = "infrastructure", f"the child could not be locked down ({kind}: {detail})"
         self._gone = SandboxGone(kind, detail)
         raise self._gone
+
+    def _reap(self) -> Ending:
+        """Have the child ended, and its folder emptied, by its zygote, which knows how it ended."""
+        self._watched.kill()
+        try:
+            self.ending = self._zygote.end(self._child)
+        except ZygoteLost:
+            self._slot.discard(self._zygote)
+            self.ending = Ending(LOST, self._watched.cpu_seconds())
+        self._let_go()
+        return self.ending
+
+    def _let_go(self) -> None:
+        self._is_open = False
+        self._slot.release()
+        for descriptor in (self._requests, self._replies, self._child.pidfd):
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 def _blame(ending: Ending, limits: Limits) -> tuple[GoneKind, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import sys
 import time
@@ -40,6 +41,14 @@ class Watched:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 return
+
+    def has_exited(self, within_seconds: float) -> bool:
+        """Whether it is gone, or is so within some time: it, its threads and all that was its own."""
+        if self._pidfd is None:
+            return True
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(1000 * within_seconds))
 
     def cpu_seconds(self) -> float:
         """Processor time of all threads so far."""

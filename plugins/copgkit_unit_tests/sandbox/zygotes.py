@@ -7,11 +7,14 @@ import os
 import socket
 import subprocess
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from .inside.control import Control
-from .inside.plain import Plain, WireError
+from .inside.control import ENDING, SPAWN, Control, request
+from .inside.decoding import decode
+from .inside.encoding import encode
+from .inside.plain import COUNT, Bounds
 from .inside.scratch import remove_folder
 from .inside.settings import Settings
 from .interpreter import bare_interpreter
@@ -43,7 +46,6 @@ class Ending:
 
     status: int
     cpu_seconds: float
-    peak_mb: float
 
 
 class Zygote:
@@ -52,6 +54,7 @@ class Zygote:
     def __init__(self, settings: Settings) -> None:
         """Start it. Raises SandboxUnavailable if it cannot put up its layers."""
         self._lock = threading.Lock()
+        self._dead: list[int] = []
         ours, theirs = socket.socketpair()
         ours.settimeout(_START_SECONDS)
         with theirs:
@@ -62,25 +65,33 @@ class Zygote:
                 raise SandboxUnavailable(f"sandbox: no bare interpreter can be started: {error}.") from error
         self._control = Control(ours)
         try:
-            answer, _ = self._ask(settings.plain())
-        except ZygoteLost as error:
+            answer, _ = self._ask(encode(settings.plain(), Bounds()))
+            fault = decode(answer, Bounds())
+        except (ZygoteLost, ValueError) as error:
             said = _last_words(self._process.stderr)
             self.close()
             raise SandboxUnavailable(f"sandbox: the zygote does not start ({error}). It said: {said}") from error
-        if "failed" in answer:
+        if fault is not None:
             self.close()
-            raise SandboxUnavailable(f"sandbox: the zygote could not put up its layers: {answer['failed']}.")
+            raise SandboxUnavailable(f"sandbox: the zygote could not put up its layers: {fault}.")
         ours.settimeout(_ANSWER_SECONDS)
 
     def spawn(self, requests_fd: int, replies_fd: int) -> Spawned:
         """Fork a child that speaks over these pipe ends. Raises ZygoteLost."""
-        answer, descriptors = self._ask({"do": "spawn"}, [requests_fd, replies_fd])
-        return Spawned(answer["pid"], descriptors[0] if descriptors else None)
+        with self._lock:
+            dead, self._dead = self._dead, []
+        answer, descriptors = self._ask(request(SPAWN, dead), [requests_fd, replies_fd])
+        return Spawned(COUNT.unpack(answer)[0], descriptors[0] if descriptors else None)
 
     def end(self, child: Spawned) -> Ending:
         """Kill a child and wait for it. Raises ZygoteLost."""
-        answer, _ = self._ask({"do": "end", "pid": child.pid})
-        return Ending(**answer)
+        answer, _ = self._ask(request(child.pid))
+        return Ending(*ENDING.unpack(answer))
+
+    def bury(self, child: Spawned) -> None:
+        """Have a child reaped that is dead and of no further interest, when the zygote is next asked for something."""
+        with self._lock:
+            self._dead.append(child.pid)
 
     def close(self) -> None:
         """End the zygote and, by the layers it has, whatever is left of its children."""
@@ -93,12 +104,12 @@ class Zygote:
         if self._process.stderr:
             self._process.stderr.close()
 
-    def _ask(self, message: Plain, descriptors: list[int] | None = None) -> tuple[Plain, list[int]]:
+    def _ask(self, content: bytes, descriptors: Sequence[int] = ()) -> tuple[bytes, Sequence[int]]:
         with self._lock:
             try:
-                self._control.send(message, descriptors)
+                self._control.send(content, descriptors)
                 return self._control.receive()
-            except (OSError, EOFError, WireError) as error:
+            except (OSError, EOFError) as error:
                 raise ZygoteLost(str(error) or type(error).__name__) from error
 
 

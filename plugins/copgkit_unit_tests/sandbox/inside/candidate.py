@@ -17,7 +17,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import threading
 from typing import Any, NoReturn
 
 from .foreign import OPERATIONS
@@ -114,6 +113,7 @@ def _run_to_exit(source: str) -> int:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
         status = 1
-    threading._shutdown()  # type: ignore[attr-defined]
+    if threading := sys.modules.get("threading"):
+        threading._shutdown()
     atexit._run_exitfuncs()
     return status & 0xFF

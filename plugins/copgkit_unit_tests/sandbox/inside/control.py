@@ -1,16 +1,25 @@
-"""The socket between a zygote and its supervisor: requests and replies in turn, with file descriptors beside them."""
+"""The socket between a zygote and its supervisor: requests and replies in turn, with file descriptors beside them.
+
+The first message is the settings, and its reply what is wrong, if anything. Then come only numbers, laid out here:
+a zygote that did more with a message would touch more of the memory that its children share.
+"""
 
 from __future__ import annotations
 
 import socket
+import struct
+from array import array
+from collections.abc import Sequence
 
-from .decoding import decode
-from .encoding import encode
-from .plain import COUNT, Bounds, Plain
+from .plain import COUNT
 
-_BOUNDS = Bounds(message_bytes=1 << 16)
+ENDING = struct.Struct("=id")  # exit status (minus the signal's number if by a signal), processor seconds
+SPAWN = 0  # a request that names no child asks for one
+
+_PART = 256  # bytes read at once; but for the settings, more than any message has
 _DESCRIPTORS = 2
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_ANCILLARY_BYTES = socket.CMSG_SPACE(4 * _DESCRIPTORS)
 
 
 class Control:
@@ -19,20 +28,21 @@ class Control:
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
 
-    def send(self, message: Plain, descriptors: list[int] | None = None) -> None:
+    def send(self, content: bytes, descriptors: Sequence[int] = ()) -> None:
         """Write one message."""
-        content = encode(message, _BOUNDS)
-        sent = socket.send_fds(self._socket, [COUNT.pack(len(content)) + content], descriptors or [])
-        if sent != COUNT.size + len(content):
+        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+        if self._socket.sendmsg([COUNT.pack(len(content)), content], beside) != COUNT.size + len(content):
             raise ConnectionError("a control message was cut")
 
-    def receive(self) -> tuple[Plain, list[int]]:
+    def receive(self) -> tuple[bytes, Sequence[int]]:
         """The next message. Raises EOFError when the other end is gone."""
-        header, descriptors, _, _ = socket.recv_fds(self._socket, COUNT.size, _DESCRIPTORS, _CLOSE_ON_EXEC)
-        if not header:
-            raise EOFError
-        (length,) = COUNT.unpack(header + self._read(COUNT.size - len(header)))
-        return decode(self._read(length), _BOUNDS), descriptors
+        content, beside, _, _ = self._socket.recvmsg(_PART, _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
+        while not _is_whole(content):
+            part = self._socket.recv(_PART)
+            if not part:
+                raise EOFError
+            content += part
+        return content[COUNT.size :], array("i", beside[0][2]) if beside else ()
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -42,11 +52,16 @@ class Control:
         """Hang up."""
         self._socket.close()
 
-    def _read(self, length: int) -> bytes:
-        content = bytearray()
-        while len(content) < length:
-            part = self._socket.recv(length - len(content))
-            if not part:
-                raise EOFError
-            content += part
-        return bytes(content)
+
+def _is_whole(content: bytes) -> bool:
+    return len(content) >= COUNT.size and len(content) - COUNT.size >= COUNT.unpack_from(content)[0]
+
+
+def request(child: int, dead: Sequence[int] = ()) -> bytes:
+    """The end of a child, or a new one (SPAWN); and who is dead already, to be buried on the way."""
+    return array("i", [child, *dead]).tobytes()
+
+
+def numbers(content: bytes) -> array[int]:
+    """The process ids of a request."""
+    return array("i", content)

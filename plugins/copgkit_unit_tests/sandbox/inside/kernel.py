@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 from functools import cache
 from typing import Any
 
@@ -21,6 +20,7 @@ _NUMBERS = {
     "mount": (165, 40),
     "mount_setattr": (442, 442),
     "pivot_root": (155, 41),
+    "prctl": (157, 167),
     "seccomp": (317, 277),
     "setns": (308, 268),
     "umount2": (166, 39),
@@ -31,29 +31,32 @@ _NUMBERS = {
 @cache
 def machine() -> str:
     """The machine's name as in MACHINES. Raises OSError on any other: its numbers are not known here."""
-    name = platform.machine()
+    name = os.uname().machine
     if name not in MACHINES:
         raise OSError(f"no system call numbers for a machine of kind '{name}'")
     return name
 
 
+class Call:
+    """A system call laid out beforehand, so that a child, where every step costs, has nothing to do but make it."""
+
+    def __init__(self, name: str, *args: Any) -> None:
+        """Arguments are integers, bytes, ctypes objects or None. Raises OSError on an unknown machine."""
+        self._name = name
+        number = _NUMBERS[name][MACHINES.index(machine())]
+        self._args = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in (number, *args)]
+
+    def __call__(self) -> int:
+        """Make it. Raises OSError named after it."""
+        result = _LIBC.syscall(*self._args)
+        if result < 0:
+            raise _last_error(self._name)
+        return int(result)
+
+
 def syscall(name: str, *args: Any) -> int:
-    """Make a system call. Arguments are integers, bytes, ctypes objects or None. Raises OSError named after it."""
-    number = _NUMBERS[name][MACHINES.index(machine())]
-    wide = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
-    result = _LIBC.syscall(ctypes.c_long(number), *wide)
-    if result < 0:
-        raise _last_error(name)
-    return int(result)
-
-
-def prctl(name: str, option: int, *args: int) -> int:
-    """Make a prctl call; `name` is for the error message. Raises OSError."""
-    padded = [ctypes.c_ulong(arg) for arg in (*args, 0, 0, 0, 0)[:4]]
-    result = _LIBC.prctl(ctypes.c_int(option), *padded)
-    if result < 0:
-        raise _last_error(name)
-    return int(result)
+    """Make a system call at once. Raises OSError named after it."""
+    return Call(name, *args)()
 
 
 def limit_arenas() -> None:

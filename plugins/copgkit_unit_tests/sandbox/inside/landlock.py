@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Iterable
 
-from .kernel import syscall
+from .kernel import Call, syscall
 
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
@@ -32,18 +32,22 @@ def abi() -> int:
     return syscall("landlock_create_ruleset", None, 0, _CREATE_RULESET_VERSION)
 
 
-def confine(readable: Iterable[str], folder: str, devices: Iterable[str] = ()) -> None:
-    """Restrict this process, and what it may yet start, for good. It must have no_new_privs."""
+def ruleset(readable: Iterable[str], own: str, devices: Iterable[str] = ()) -> int:
+    """A descriptor of the rules: what may be read, the folder that may be written and all that is mounted below it."""
     version = abi()
     handled = (1 << _FILE_RIGHTS[min(version, 5)]) - 1
-    ruleset = _new_ruleset(version, handled)
+    rules = _new_ruleset(version, handled)
     for path in readable:
-        _allow(ruleset, path, _READ & handled)
+        _allow(rules, path, _READ & handled)
     for path in devices:
-        _allow(ruleset, path, _DEVICE & handled)
-    _allow(ruleset, folder, _OWN & handled)
-    syscall("landlock_restrict_self", ruleset, 0)
-    os.close(ruleset)
+        _allow(rules, path, _DEVICE & handled)
+    _allow(rules, own, _OWN & handled)
+    return rules
+
+
+def confining(rules: int) -> Call:
+    """Restrict this process, and what it may yet start, for good. It must have no_new_privs."""
+    return Call("landlock_restrict_self", rules, 0)
 
 
 def _new_ruleset(version: int, handled: int) -> int:

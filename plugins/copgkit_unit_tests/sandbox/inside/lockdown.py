@@ -1,15 +1,23 @@
-"""The order in which the layers go up: once around a zygote, then around each child, from the outermost inwards."""
+"""The order in which the layers go up: once around a zygote, then around each child, from the outermost inwards.
+
+What a child has to do is laid out in the zygote as far as it can be. A child takes its first steps in memory that it
+shares with the zygote, and each page of it that it touches is copied: a step that only makes a call touches few.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from . import landlock, namespaces, seccomp
 from .kernel import limit_arenas
-from .private_root import DEVICES, SCRATCH
-from .privileges import die_with_parent, drop_privileges, set_traceable
-from .rlimits import apply_limits
+from .private_root import DEVICES, SCRATCH, SCRATCH_HOLDER
+from .privileges import dying_with_parent, traceable, without_privileges
+from .rlimits import apply_limits, limits_of
 from .settings import Settings
+
+Step = Callable[[], object]
 
 
 def enclose_zygote(settings: Settings, control_fd: int) -> None:
@@ -17,30 +25,44 @@ def enclose_zygote(settings: Settings, control_fd: int) -> None:
     limit_arenas()
     namespaces.enclose(settings, control_fd)
     if "privileges" in settings.layers:
-        set_traceable(False)
+        traceable(False)()
     if "mount" in settings.layers:
-        _live_in(SCRATCH)
-    if "filter" in settings.layers:
-        seccomp.prepare()
+        os.chdir(SCRATCH)
+        _call_home(SCRATCH)
 
 
-def enclose_child(settings: Settings, folder: str) -> None:
-    """What is put up around one execution. Afterwards nothing can be taken down again."""
-    os.setsid()
-    namespaces.enclose_child(settings)
-    _live_in(folder)
-    apply_limits(settings)
-    if "privileges" in settings.layers:
-        die_with_parent()
-        set_traceable(False)
-        drop_privileges()
-    if "landlock" in settings.layers:
-        landlock.confine(settings.readable, folder, DEVICES)
-    if "filter" in settings.layers:
-        seccomp.filter_calls(os.getpid())
+class Enclosure:
+    """What is put up around one execution that works in `folder`. Made in the zygote, for any number of children."""
+
+    def __init__(self, settings: Settings, folder: str, first_to_close: int) -> None:
+        """first_to_close: this descriptor and all above it are closed."""
+        self._steps = list(_steps(settings, folder, first_to_close))
+
+    def put_up(self) -> None:
+        """Enclose this process. Afterwards nothing can be taken down again."""
+        for step in self._steps:
+            step()
 
 
-def _live_in(folder: str) -> None:
-    os.chdir(folder)
+def _steps(settings: Settings, folder: str, first_to_close: int) -> Iterator[Step]:
+    yield os.setsid
+    if "mount" in settings.layers:
+        yield from namespaces.own_scratch(settings)
+    yield partial(os.chdir, folder)
     if os.environ.get("TMPDIR") != folder:
-        os.environ.update(HOME=folder, TMPDIR=folder)
+        yield partial(_call_home, folder)
+    yield partial(apply_limits, limits_of(settings))
+    if "privileges" in settings.layers:
+        yield dying_with_parent()
+        yield traceable(False)
+        yield from without_privileges()
+    if "landlock" in settings.layers:
+        own = SCRATCH_HOLDER if "mount" in settings.layers else folder
+        yield landlock.confining(landlock.ruleset(settings.readable, own, DEVICES))
+    yield partial(os.closerange, first_to_close, os.sysconf("SC_OPEN_MAX"))
+    if "filter" in settings.layers:
+        yield seccomp.Filter().apply
+
+
+def _call_home(folder: str) -> None:
+    os.environ.update(HOME=folder, TMPDIR=folder)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 from typing import NoReturn
 
-from .kernel import syscall
-from .private_root import build_root, mount_scratch
-from .privileges import become_user, die_with_parent, set_traceable
+from .kernel import Call, syscall
+from .private_root import build_root, mounting_scratch
+from .privileges import become_user, dying_with_parent, traceable
 from .settings import Settings
 
 _FLAGS = {"user": 0x10000000, "mount": 0x00020000, "pid": 0x20000000, "net": 0x40000000, "ipc": 0x08000000 | 0x04000000}
@@ -31,7 +31,7 @@ def enclose(settings: Settings, control_fd: int) -> None:
             syscall("unshare", _FLAGS["mount"])
             build_root(settings)
         become_user(settings.uid)
-        set_traceable(True)  # or /proc/self/uid_map would belong to root
+        traceable(True)()  # or /proc/self/uid_map would belong to root
     uid, gid = os.getuid(), os.getgid()
     if flags:
         syscall("unshare", flags)
@@ -47,25 +47,22 @@ def enclose(settings: Settings, control_fd: int) -> None:
 class ProcessNamespaces:
     """Gives each child that is forked a process namespace of its own, in which it is process 1."""
 
-    def __init__(self, wanted: bool) -> None:
-        self._home = os.pidfd_open(os.getpid()) if wanted else None
+    def __init__(self) -> None:
+        self._leave = Call("unshare", _FLAGS["pid"])
+        self._return = Call("setns", os.pidfd_open(os.getpid()), _FLAGS["pid"])
 
     def fork(self) -> int:
         """As os.fork."""
-        if self._home is None:
-            return os.fork()
-        syscall("unshare", _FLAGS["pid"])
+        self._leave()
         pid = os.fork()
         if pid:
-            syscall("setns", self._home, _FLAGS["pid"])
+            self._return()
         return pid
 
 
-def enclose_child(settings: Settings) -> None:
-    """A tmpfs of its own, which is gone when the child is."""
-    if "mount" in settings.layers:
-        syscall("unshare", _FLAGS["mount"])
-        mount_scratch(settings.disk_mb)
+def own_scratch(settings: Settings) -> tuple[Call, Call]:
+    """Have a mount namespace, and in it a tmpfs that is gone when the child is."""
+    return Call("unshare", _FLAGS["mount"]), mounting_scratch(settings.disk_mb)
 
 
 def _keep_ids(process: int, uid: int, gid: int) -> None:
@@ -85,7 +82,7 @@ def _go_on_as_first_process(control_fd: int) -> None:
     pid = os.fork()
     if pid:
         _wait_for(pid, control_fd)
-    die_with_parent()
+    dying_with_parent()()
 
 
 def _wait_for(pid: int, control_fd: int) -> NoReturn:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import struct
 
-from .kernel import syscall
+from .kernel import Call, syscall
 from .settings import Settings
 
-SCRATCH = "/scratch"  # not /tmp, below which a library folder may lie
+SCRATCH_HOLDER = "/scratch"  # not /tmp, below which a library folder may lie
+SCRATCH = SCRATCH_HOLDER + "/own"  # where each child mounts its own; a rule about the holder is one about them all
 DEVICES = ("/dev/null",)
 
 _READ_ONLY, _NOSUID, _NODEV, _NOEXEC, _BIND, _RECURSIVE, _PRIVATE = 1, 2, 4, 8, 0x1000, 0x4000, 0x40000
@@ -25,7 +26,7 @@ def build_root(settings: Settings) -> None:
     for folder in settings.readable:
         _bind_folder(folder, root)
     _hide(settings.library + "/site-packages", settings)
-    os.mkdir(root + SCRATCH)
+    os.makedirs(root + SCRATCH)
     os.mkdir(root + "/dev")
     for device in DEVICES:
         _bind_device(device, root)
@@ -33,10 +34,10 @@ def build_root(settings: Settings) -> None:
     _set_attributes("/", _ATTRIBUTE_READ_ONLY | _ATTRIBUTE_NOSUID, recursive=False)
 
 
-def mount_scratch(megabytes: int) -> None:
+def mounting_scratch(megabytes: int) -> Call:
     """A fresh tmpfs to work in, limited in size and in number of files."""
     options = f"size={megabytes}m,nr_inodes={64 * megabytes},mode=700"
-    _mount("tmpfs", SCRATCH, "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
+    return _mounting("tmpfs", SCRATCH, "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
 
 
 def _bind_folder(folder: str, root: str) -> None:
@@ -70,9 +71,13 @@ def _move_into(root: str) -> None:
 
 def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
     try:
-        syscall("mount", source.encode(), os.fsencode(target), kind and kind.encode(), flags, options.encode())
+        _mounting(source, target, kind, flags, options)()
     except OSError as error:
         raise OSError(error.errno, error.strerror, target) from error
+
+
+def _mounting(source: str, target: str, kind: str | None, flags: int, options: str) -> Call:
+    return Call("mount", source.encode(), os.fsencode(target), kind and kind.encode(), flags, options.encode())
 
 
 def _set_attributes(target: str, attributes: int, *, recursive: bool) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import struct
 
-from .kernel import prctl, syscall
+from .kernel import Call
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -19,17 +19,21 @@ def become_user(uid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def die_with_parent() -> None:
+def dying_with_parent() -> Call:
     """Be killed when the parent ends. A change of user forgets this, so it comes after one."""
-    prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, signal.SIGKILL)
+    return _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def set_traceable(traceable: bool) -> None:
+def traceable(allowed: bool) -> Call:
     """Whether processes of the same user may read this one's memory and `/proc` entries."""
-    prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, int(traceable))
+    return _prctl(_PR_SET_DUMPABLE, int(allowed))
 
 
-def drop_privileges() -> None:
+def without_privileges() -> tuple[Call, Call]:
     """No capability of any kind, and no way to a new one."""
-    prctl("PR_SET_NO_NEW_PRIVS", _PR_SET_NO_NEW_PRIVS, 1)
-    syscall("capset", struct.pack("=II", _CAPABILITY_VERSION_3, 0), bytes(24))
+    no_capability = struct.pack("=II", _CAPABILITY_VERSION_3, 0), bytes(24)
+    return _prctl(_PR_SET_NO_NEW_PRIVS, 1), Call("capset", *no_capability)
+
+
+def _prctl(option: int, value: int) -> Call:
+    return Call("prctl", option, value, 0, 0, 0)

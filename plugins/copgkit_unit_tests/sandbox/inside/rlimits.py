@@ -7,7 +7,6 @@ own.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import resource
 
@@ -17,23 +16,36 @@ _MB = 1 << 20
 _OTHERS = 2  # the zygote and the one that waits for it
 
 
-def apply_limits(settings: Settings) -> None:
-    """Lower this process's limits for good. What is lower already stays."""
+Limit = tuple[int, tuple[int, int]]
+"""What is limited, and to what: as setrlimit takes it."""
+
+
+def limits_of(settings: Settings) -> list[Limit]:
+    """The limits of one execution, none above what is allowed here already."""
     cpu = math.ceil(settings.cpu_seconds) + 1
-    _lower(resource.RLIMIT_CPU, cpu)
-    _lower(resource.RLIMIT_AS, settings.memory_mb * _MB)
-    _lower(resource.RLIMIT_FSIZE, settings.disk_mb * _MB)
-    _lower(resource.RLIMIT_NOFILE, settings.files)
-    _lower(resource.RLIMIT_CORE, 0)
-    for name in ("RLIMIT_MEMLOCK", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO"):
-        if hasattr(resource, name):
-            _lower(getattr(resource, name), 0)
+    wanted = {
+        "RLIMIT_CPU": cpu,
+        "RLIMIT_AS": settings.memory_mb * _MB,
+        "RLIMIT_FSIZE": settings.disk_mb * _MB,
+        "RLIMIT_NOFILE": settings.files,
+        **dict.fromkeys(("RLIMIT_CORE", "RLIMIT_MEMLOCK", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO"), 0),
+    }
     if settings.uid is not None or "user" in settings.layers:
-        _lower(resource.RLIMIT_NPROC, settings.threads + _OTHERS)
+        wanted["RLIMIT_NPROC"] = settings.threads + _OTHERS
+    known = {getattr(resource, name): value for name, value in wanted.items() if hasattr(resource, name)}
+    return [(limit, _at_most(limit, value)) for limit, value in known.items()]
 
 
-def _lower(limit: int, value: int) -> None:
+def apply_limits(limits: list[Limit]) -> None:
+    """Lower this process's limits for good."""
+    for limit, value in limits:
+        try:
+            resource.setrlimit(limit, value)
+        except ValueError:  # macOS refuses RLIMIT_AS; the probe says what a layer is worth
+            continue
+
+
+def _at_most(limit: int, value: int) -> tuple[int, int]:
     hard = resource.getrlimit(limit)[1]
-    wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    with contextlib.suppress(ValueError):  # macOS refuses RLIMIT_AS; the probe says what a layer is worth
-        resource.setrlimit(limit, (wanted, wanted))
+    lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    return lowered, lowered

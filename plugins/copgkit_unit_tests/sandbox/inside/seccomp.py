@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import struct
-from functools import cache
 
-from .kernel import machine, syscall
+from .kernel import Call, machine
 from .syscall_table import numbers
 
 _SET_MODE_FILTER = 1
@@ -42,28 +42,26 @@ _BY_ARGUMENT = (
     ({"x86_64": 234, "aarch64": 131}, 0, (_OWN_PID,)),  # tgkill
 )
 
+_VALUE = struct.Struct("=I")
 _LINEAR = 6  # so few numbers are compared one after the other
 
 
-def filter_calls(own_pid: int) -> None:
-    """Restrict this process for good. It must have no_new_privs.
+class Filter:
+    """The filter as the kernel reads it. Make it before forking the process that it is for."""
 
-    own_pid: the process id that signals may be sent to.
-    """
-    program = compiled(machine(), own_pid)
-    code = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
-    syscall("seccomp", _SET_MODE_FILTER, 0, header)
+    def __init__(self) -> None:
+        code = program(machine())
+        self._code = ctypes.create_string_buffer(code, len(code))
+        values = range(4, len(code), 8)  # where the value of each instruction lies
+        self._own_pid_at = [place for place in values if code[place : place + 4] == _VALUE.pack(_OWN_PID)]
+        header = struct.pack("HP", len(code) // 8, ctypes.addressof(self._code))
+        self._restrict = Call("seccomp", _SET_MODE_FILTER, 0, header)
 
-
-def prepare() -> None:
-    """Make what all filters have in common, so that a child, forked later, finds it made."""
-    _template(machine())
-
-
-def compiled(machine_name: str, own_pid: int) -> bytes:
-    """The filter program."""
-    return _template(machine_name).replace(struct.pack("=I", _OWN_PID), struct.pack("=I", own_pid))
+    def apply(self) -> None:
+        """Restrict this process for good, signals to others included. It must have no_new_privs."""
+        for place in self._own_pid_at:
+            _VALUE.pack_into(self._code, place, os.getpid())
+        self._restrict()
 
 
 def checked_numbers(machine_name: str) -> list[int]:
@@ -71,9 +69,8 @@ def checked_numbers(machine_name: str) -> list[int]:
     return [number[machine_name] for number in (_CLONE, *(number for number, _, _ in _BY_ARGUMENT))]
 
 
-@cache
-def _template(machine_name: str) -> bytes:
-    """The program for a process whose id is `_OWN_PID`."""
+def program(machine_name: str) -> bytes:
+    """The filter program, for a process whose id is `_OWN_PID`."""
     bodies = dict.fromkeys(numbers(machine_name).values(), _instruction(_RETURN, _ALLOW))
     bodies[_CLONE3] = _instruction(_RETURN, _refusal(errno.ENOSYS))
     bodies[_CLONE[machine_name]] = _for_threads()

@@ -11,13 +11,13 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from . import landlock, namespaces, seccomp
-from .kernel import prctl
-from .privileges import drop_privileges
-from .rlimits import apply_limits
+from .kernel import Call, syscall
+from .privileges import without_privileges
+from .rlimits import apply_limits, limits_of
 from .settings import Settings
 
 _PR_GET_NO_NEW_PRIVS = 39
@@ -49,19 +49,19 @@ def _answer(name: str, trial: Callable[[Settings], None], settings: Settings) ->
 
 
 def _try_limits(settings: Settings) -> None:
-    apply_limits(settings)
+    apply_limits(limits_of(settings))
     _expect(resource.getrlimit(resource.RLIMIT_CORE) == (0, 0), "a limit that was set does not show")
 
 
 def _try_privileges(settings: Settings) -> None:
-    drop_privileges()
-    _expect(prctl("PR_GET_NO_NEW_PRIVS", _PR_GET_NO_NEW_PRIVS) == 1, "new privileges can still be had")
+    _make(without_privileges())
+    _expect(syscall("prctl", _PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1, "new privileges can still be had")
 
 
 def _try_landlock(settings: Settings) -> None:
     _enclose(settings)
-    drop_privileges()
-    landlock.confine(("/usr",), settings.scratch)
+    _make(without_privileges())
+    landlock.confining(landlock.ruleset(("/usr",), settings.scratch))()
     _expect_refused(lambda: os.listdir(_FOLDER_OUTSIDE), f"{_FOLDER_OUTSIDE} can be read")
     os.rmdir(_made(settings.scratch + "/own"))
 
@@ -72,8 +72,8 @@ def _try_landlock_truncation(settings: Settings) -> None:
 
 
 def _try_filter(settings: Settings) -> None:
-    drop_privileges()
-    seccomp.filter_calls(os.getpid())
+    _make(without_privileges())
+    seccomp.Filter().apply()
     _expect_refused(socket.socket, "a socket can be made")
     _expect_refused(os.fork, "a process can be made")
     os.kill(os.getpid(), 0)
@@ -86,14 +86,14 @@ def _try_user(settings: Settings) -> None:
 
 def _try_mount(settings: Settings) -> None:
     _enclose(settings, "user", "mount")
-    namespaces.enclose_child(replace(settings, layers=("mount",)))
+    _make(namespaces.own_scratch(settings))
     _expect(not os.path.exists("/proc") and not os.path.exists(_FOLDER_OUTSIDE), "the host's files can be seen")
     _expect_refused(lambda: os.mkdir("/usr/x"), "the interpreter's folders can be written")
 
 
 def _try_pid(settings: Settings) -> None:
     _enclose(settings, "user", "pid")
-    children = namespaces.ProcessNamespaces(wanted=True)
+    children = namespaces.ProcessNamespaces()
     for _ in range(2):
         pid = children.fork()
         if pid == 0:
@@ -114,6 +114,11 @@ def _try_ipc(settings: Settings) -> None:
 
 def _enclose(settings: Settings, *layers: str) -> None:
     namespaces.enclose(replace(settings, layers=layers), os.dup(1))
+
+
+def _make(calls: Iterable[Call]) -> None:
+    for call in calls:
+        call()
 
 
 def _made(folder: str) -> str:

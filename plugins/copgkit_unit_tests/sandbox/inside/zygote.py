@@ -4,8 +4,12 @@ Started by the supervisor (`sandbox/zygotes.py`) with an empty environment, `pyt
 control socket. Over that socket come only numbers and descriptors; the code and the tests of an execution go directly
 to its child, so that the zygote's memory, which every later child inherits, never holds them.
 
-    {"do": "spawn"} with the child's two pipe ends -> {"pid"} with a pidfd where there are such
-    {"do": "end", "pid"}                            -> {"status", "cpu_seconds", "peak_mb"}, the child killed and reaped
+    SPAWN with the child's two pipe ends -> its process id, with a pidfd where there are such
+    the id of a child                    -> its ENDING, the child killed and reaped
+
+Every child's first touch of a page that it shares with the zygote costs a copy of it, and so does every touch of the
+zygote's own once there is a child. So what can be done once is done here before the first fork: modules imported, the
+layers laid out, the child's loop run a few times.
 """
 
 from __future__ import annotations
@@ -17,28 +21,33 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from typing import NoReturn
 
-from . import lockdown
 from .candidate import Candidate
-from .control import Control
+from .control import ENDING, SPAWN, Control, numbers
+from .decoding import decode
+from .encoding import encode
 from .examiner import Examiner
 from .framing import Channel
+from .lockdown import Enclosure, enclose_zygote
 from .namespaces import ProcessNamespaces
-from .plain import Bounds, Plain
+from .plain import COUNT, Bounds
 from .private_root import SCRATCH
+from .rehearsal import rehearse
 from .scratch import Folders
 from .settings import Settings
 
+REQUESTS_FD, REPLIES_FD, OTHER_FDS = 3, 4, 5  # a child's channel, and the first that it closes
 EXIT_HUNG_UP, EXIT_MEMORY, EXIT_LOCKDOWN = 0, 101, 102
 ROLES: dict[str, type[Candidate] | type[Examiner]] = {"candidate": Candidate, "tests": Examiner}
 # fmt: off
+# Not `threading` and `random`, nor what imports them: they do something in every child that is forked, and cost it more
+# than a program that wants them loses by importing them itself.
 USUAL_IMPORTS = (
     "abc", "array", "bisect", "calendar", "cmath", "collections", "contextlib", "copy", "csv", "ctypes",
     "dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io",
-    "itertools", "json", "math", "numbers", "operator", "os", "queue", "random", "re", "statistics", "string",
-    "struct", "sys", "tempfile", "textwrap", "threading", "time", "traceback", "types", "typing", "unicodedata",
+    "itertools", "json", "math", "numbers", "operator", "os", "re", "string", "struct", "sys", "textwrap", "time",
+    "traceback", "types", "typing", "unicodedata",
 )
 # fmt: on
 
@@ -47,25 +56,28 @@ def main() -> None:
     """Read the settings, put up what is put up once, then fork children until the supervisor hangs up."""
     control = Control(socket.socket(fileno=int(sys.argv[2])))
     sys.argv[:] = ["candidate"]
-    settings = Settings(**control.receive()[0])
+    settings = Settings(**decode(control.receive()[0], Bounds()))
     try:
-        _prepare(settings, control)
+        zygote = _prepare(settings, control)
     except OSError as error:
-        control.send({"failed": f"{error.strerror or error} ({error.filename})" if error.filename else str(error)})
+        fault = f"{error.strerror or error} ({error.filename})" if error.filename else str(error)
+        control.send(encode(fault, Bounds()))
         return
     os.dup2(1, 2)  # from here on nothing is said but over the control socket
-    control.send({"ready": True})
+    control.send(encode(None, Bounds()))
     with contextlib.suppress(EOFError):
-        Zygote(control, settings).serve()
+        zygote.serve()
 
 
-def _prepare(settings: Settings, control: Control) -> None:
-    lockdown.enclose_zygote(settings, control.fileno())
+def _prepare(settings: Settings, control: Control) -> Zygote:
+    enclose_zygote(settings, control.fileno())
     _import_from(settings)
     for name in USUAL_IMPORTS:
         importlib.import_module(name)
+    zygote = Zygote(control, settings)
     gc.collect()
     gc.freeze()
+    return zygote
 
 
 def _import_from(settings: Settings) -> None:
@@ -82,72 +94,74 @@ class Zygote:
     """Answers the supervisor, one request after the other."""
 
     def __init__(self, control: Control, settings: Settings) -> None:
+        while os.dup(0) < REPLIES_FD:  # so that the zygote's own descriptors lie above a child's
+            continue
         self._control = control
         self._settings = settings
-        self._namespaces = ProcessNamespaces("pid" in settings.layers)
+        self._fork = ProcessNamespaces().fork if "pid" in settings.layers else os.fork
         self._folders = None if "mount" in settings.layers else Folders(settings.scratch)
+        self._enclosures: dict[str, Enclosure] = {}  # by the folder that is written to
         self._lent: dict[int, str] = {}
+        role = ROLES[settings.role]
+        rehearse(role)
+        self._channel = Channel(REQUESTS_FD, REPLIES_FD, Bounds(message_bytes=settings.output_kb << 10))
+        self._served = role(self._channel)
 
     def serve(self) -> None:
         """Until the supervisor hangs up, which raises EOFError."""
         while True:
-            message, descriptors = self._control.receive()
-            if message["do"] == "spawn":
+            request, descriptors = self._control.receive()
+            child, *dead = numbers(request)
+            for pid in dead:
+                os.waitpid(pid, 0)
+            if child == SPAWN:
                 self._spawn(*descriptors)
             else:
-                self._control.send(self._end(message["pid"]))
+                self._control.send(self._end(child))
 
     def _spawn(self, requests_fd: int, replies_fd: int) -> None:
         folder = self._folders.lend() if self._folders else SCRATCH
-        pid = self._namespaces.fork()
+        enclosure = self._enclosure(folder)
+        pid = self._fork()
         if pid == 0:
-            self._become_child(folder, requests_fd, replies_fd)
-        self._lent[pid] = folder
+            self._become_child(enclosure, requests_fd, replies_fd)
         pidfds = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
-        self._control.send({"pid": pid}, pidfds)
+        self._control.send(COUNT.pack(pid), pidfds)
         for descriptor in [requests_fd, replies_fd, *pidfds]:
             os.close(descriptor)
+        if self._folders:
+            self._lent[pid] = folder
 
-    def _end(self, pid: int) -> Plain:
+    def _enclosure(self, folder: str) -> Enclosure:
+        if folder not in self._enclosures:
+            self._enclosures[folder] = Enclosure(self._settings, folder, OTHER_FDS)
+        return self._enclosures[folder]
+
+    def _end(self, pid: int) -> bytes:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # it may not be a group's leader yet
             os.killpg(pid, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
-        folder = self._lent.pop(pid)
         if self._folders:
-            self._folders.take_back(folder)
-        return {
-            "status": os.waitstatus_to_exitcode(status),
-            "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "peak_mb": usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10),
-        }
+            self._folders.take_back(self._lent.pop(pid))
+        return ENDING.pack(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime)
 
-    def _become_child(self, folder: str, requests_fd: int, replies_fd: int) -> NoReturn:
-        self._control.close()
+    def _become_child(self, enclosure: Enclosure, requests_fd: int, replies_fd: int) -> NoReturn:
         status = EXIT_LOCKDOWN
         try:
-            channel = _own_channel(requests_fd, replies_fd, self._settings.output_kb)
-            lockdown.enclose_child(self._settings, folder)
-            tempfile.tempdir = None
-            channel.send({"ready": True})
+            os.dup2(requests_fd, REQUESTS_FD)
+            os.dup2(replies_fd, REPLIES_FD)
+            enclosure.put_up()
+            self._channel.send({"ready": True})
             status = 1
-            status = _serve(self._settings.role, channel)
+            status = _serve(self._served)
         finally:
             os._exit(status)
 
 
-def _own_channel(requests_fd: int, replies_fd: int, output_kb: int) -> Channel:
-    """The channel on descriptors 3 and 4, every other descriptor above 2 closed."""
-    requests_copy, replies_copy = os.dup(requests_fd), os.dup(replies_fd)
-    os.dup2(requests_copy, 3)
-    os.dup2(replies_copy, 4)
-    os.closerange(5, os.sysconf("SC_OPEN_MAX"))
-    return Channel(3, 4, Bounds(message_bytes=output_kb << 10))
-
-
-def _serve(role: str, channel: Channel) -> int:
+def _serve(served: Candidate | Examiner) -> int:
     try:
-        ROLES[role](channel).serve()
+        served.serve()
     except EOFError:
         return EXIT_HUNG_UP
     except MemoryError:
