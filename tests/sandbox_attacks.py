@@ -53,6 +53,7 @@ FILES = {
     "write beside the interpreter": "import os; open(os.path.dirname(os.__file__) + '/evil.py', 'w'); return True",
     "write to /usr": "open('/usr/x', 'w'); return True",
     "write to the root": "open('/x', 'w'); return True",
+    "write beside its own folder": "open('../x', 'w'); return True",
     "write to shared memory": "open('/dev/shm/x', 'w'); return True",
     "make a device": "import os; os.mknod('x', 0o20666, 0x103); return open('x').read()",
 }
@@ -69,7 +70,7 @@ SECRETS = {
     "follow the victim's folder": "import os; return os.readlink(f\"/proc/{w['victim']}/cwd\")",
     "read the victim's memory by call": _LIBC + "return libc.syscall(310, w['victim'], None, 0, None, 0, 0) >= 0",
     "use a descriptor left open": (
-        "import os\nfor fd in range(5, 64):\n    try: os.fstat(fd)\n    except OSError: continue\n    return fd"
+        "import os\nfor fd in range(5, 4096):\n    try: os.fstat(fd)\n    except OSError: continue\n    return fd"
     ),
     "ask for a key": _LIBC + "return libc.syscall(250, 0, -3, 1, 0, 0) >= 0",
 }
@@ -279,7 +280,7 @@ def run_all(profile: str, without: list[str]) -> dict[str, object]:
             through = [name for name, body in ATTACKS.items() if attack(pool, body, world)]
             time.sleep(0.1)
             grown_mb = _peak_mb() - before_mb
-            left = _children_left(pool)
+            left = children_left(pool)
             return {"through": through, "harm": world.harm(), "had": had, "left": left, "grown_mb": grown_mb}
     finally:
         world.close()
@@ -289,8 +290,8 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _children_left(pool: Pool) -> list[str]:
-    """Processes below the pool's zygotes."""
+def children_left(pool: Pool, dead: bool = False) -> list[str]:
+    """Processes below the pool's zygotes; with dead ones, which a zygote has yet to reap, or without."""
     starts = {slot._zygote._process.pid for slots in pool._slots.values() for slot in slots if slot._zygote}
     parents = {}
     for status in Path("/proc").glob("[0-9]*/status"):
@@ -298,7 +299,8 @@ def _children_left(pool: Pool) -> list[str]:
             fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
         except OSError:
             continue
-        parents[int(fields["Pid"])] = int(fields["PPid"])
+        if dead or not fields["State"].startswith("Z"):
+            parents[int(fields["Pid"])] = int(fields["PPid"])
     below = {pid for pid, parent in parents.items() if parent in starts}
     inner = below if any(layer == "pid" for layer in pool._layers) else starts
     return [f"{pid}" for pid, parent in parents.items() if parent in inner]

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ import sandbox_attacks
 from sandbox_world import AVAILABLE, LIMITS, load_and_call
 
 from copgkit_unit_tests import sandbox
-from copgkit_unit_tests.sandbox import LayerState, Pool, Probe, SandboxUnavailable, probe
+from copgkit_unit_tests.sandbox import LayerState, Pool, Probe, SandboxGone, SandboxUnavailable, probe
 from copgkit_unit_tests.sandbox.inside import seccomp, syscall_table
 from copgkit_unit_tests.sandbox.inside.kernel import MACHINES
+from copgkit_unit_tests.sandbox.inside.zygote import EXIT_LOCKDOWN
 
 ISOLATING = [profile for profile in AVAILABLE if profile != "weak"]
 WAYS = [(profile, ()) for profile in ISOLATING]
@@ -131,7 +133,8 @@ def test_no_system_call_beyond_the_list_is_made(profile):
                     made.append((number, ctypes.get_errno()))
             return made
     """)
-    allowed = [*syscall_table.numbers(platform.machine()).values(), *seccomp.checked_numbers(platform.machine())]
+    listed = syscall_table.numbers(syscall_table.TABLE, platform.machine())
+    allowed = [*listed.values(), *seccomp.checked_numbers(platform.machine())]
     allowed += [335, 336]  # the kernel lets its own return probes past every filter; called by others they do nothing
     with Pool(profile, LIMITS, workers=1) as pool:
         made = load_and_call(pool, source, allowed)["value"]
@@ -139,15 +142,26 @@ def test_no_system_call_beyond_the_list_is_made(profile):
 
 
 def test_both_machines_have_a_filter_of_about_the_same_calls():
-    x86, arm = (syscall_table.numbers(machine) for machine in MACHINES)
+    x86, arm = (syscall_table.numbers(syscall_table.TABLE, machine) for machine in MACHINES)
     assert set(arm) < set(x86)
     assert all(name.replace("p", "") for name in set(x86) - set(arm))
     for numbers in (x86, arm):
         assert len(set(numbers.values())) == len(numbers)
         assert 90 < len(numbers) < 150
-    for machine in MACHINES:
-        assert len(seccomp.program(machine)) % 8 == 0
-        assert len(seccomp.program(machine)) // 8 < 4096  # the kernel takes no longer one
+    for program in (seccomp.zygote_program, seccomp.child_program):
+        for machine in MACHINES:
+            assert len(program(machine)) % 8 == 0
+            assert len(program(machine)) // 8 < 4096  # the kernel takes no longer one
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_what_a_zygote_may_call_besides_is_not_on_the_list_of_its_children(machine):
+    listed, besides = (
+        set(syscall_table.numbers(table, machine).values())
+        for table in (syscall_table.TABLE, syscall_table.ZYGOTE_TABLE)
+    )
+    assert listed & besides == set()
+    assert listed & set(seccomp.checked_numbers(machine)) == set()
 
 
 @pytest.mark.parametrize("profile", ISOLATING)
@@ -198,6 +212,31 @@ def test_nothing_of_an_execution_is_there_for_the_next(profile):
     with Pool(profile, LIMITS, workers=1) as pool:
         write = "import os\ndef f():\n    open('x', 'w').write('1')\n    return os.listdir('.')"
         assert [load_and_call(pool, write)["value"] for _ in range(2)] == [["x"], ["x"]]
+
+
+@pytest.mark.skipif("full" not in AVAILABLE, reason="needs a layer that can be made to fail")
+def test_a_request_is_not_served_by_a_child_that_cannot_be_locked_down():
+    """The first request lies in the pipe before the layers are up; here no tmpfs can be mounted."""
+    with Pool("full", replace(LIMITS, disk_mb=-1), workers=1) as pool, pool.open("candidate") as session:
+        session.send({"do": "load", "source": "x = 1"})
+        with pytest.raises(SandboxGone, match=r"infrastructure: the child could not be locked down \(exited"):
+            session.receive()
+        assert session.ending.status == EXIT_LOCKDOWN
+
+
+@pytest.mark.parametrize("profile", ISOLATING)
+def test_an_ended_execution_is_dead_when_its_session_is_closed(profile):
+    """Also where it is reaped only with the next request; what it had is gone with it."""
+    source = "import threading, time\nfor _ in range(9): threading.Thread(target=time.sleep, args=(60,)).start()"
+    with Pool(profile, LIMITS, workers=1) as pool:
+        for _ in range(3):
+            with pool.open("candidate") as session:
+                session.send({"do": "load", "source": source})
+                session.receive()
+                status = Path(f"/proc/{session._watched._pid}/status")
+                assert "Threads:\t10" in status.read_text()
+            assert not status.exists() or "State:\tZ" in status.read_text()
+        assert len(sandbox_attacks.children_left(pool, dead=True)) <= 1
 
 
 def test_a_zygote_never_holds_what_is_tested():

@@ -44,6 +44,18 @@ def test_an_execution_knows_nothing_of_the_one_before(pool):
     assert load_and_call(pool, "import math\ndef f(): return math.pi, len([1])")["value"][1] == 1
 
 
+def test_every_execution_draws_random_numbers_of_its_own(pool):
+    source = "import os, random, uuid\ndef f(): return random.random(), uuid.uuid4().hex, os.urandom(8)"
+    first, second = (load_and_call(pool, source)["value"] for _ in range(2))
+    assert all(one != other for one, other in zip(first, second, strict=True))
+
+
+def test_a_child_finds_nothing_loaded_that_acts_in_every_fork(pool):
+    assert (
+        load_and_call(pool, "import sys\ndef f(): return {'random', 'threading'} & set(sys.modules)")["value"] == set()
+    )
+
+
 def test_what_is_raised_comes_back_by_name(pool):
     reply = load_and_call(pool, "class Mine(ValueError): pass\ndef f(): raise Mine('no')")
     assert (reply["raised"], reply["type"], reply["text"]) == ("ValueError", "Mine", "no")

@@ -22,7 +22,7 @@ from typing import NoReturn, Self
 
 from .inside.decoding import decode
 from .inside.encoding import encode
-from .inside.framing import REQUEST_BOUNDS
+from .inside.framing import REQUEST_BOUNDS, framed
 from .inside.plain import COUNT, Bounds, Plain, WireError
 from .inside.zygote import EXIT_MEMORY
 from .limits import GoneKind, Limits, SandboxGone, SandboxUnavailable
@@ -77,7 +77,7 @@ class Session:
         if self._asked:  # the first request waits in the pipe until the child is ready
             self._await_ready()
         self._asked = message.get("do", self._asked)  # an answer to a question asks for nothing new
-        view = memoryview(COUNT.pack(len(content)) + content)
+        view = memoryview(framed(content))
         while view:
             try:
                 view = view[os.write(self._requests, view) :]
@@ -101,11 +101,11 @@ class Session:
         if not self._is_open:
             return
         self._watched.kill()
-        if self._slot.folder_is_on_host or not self._watched.has_exited(_DYING_SECONDS):
-            self._reap()
-        else:
+        if self._slot.children_leave_nothing and self._watched.has_exited(_DYING_SECONDS):
             self._zygote.bury(self._child)
             self._let_go()
+        else:
+            self._reap()
 
     def __enter__(self) -> Self:
         return self

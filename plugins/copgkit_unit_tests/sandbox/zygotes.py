@@ -17,6 +17,7 @@ from .inside.encoding import encode
 from .inside.plain import COUNT, Bounds
 from .inside.scratch import remove_folder
 from .inside.settings import Settings
+from .inside.zygote import ENVIRONMENT
 from .interpreter import bare_interpreter
 from .limits import SandboxUnavailable
 
@@ -114,10 +115,13 @@ class Zygote:
 
 
 def _start(control_fd: int) -> subprocess.Popen[bytes]:
-    """A bare interpreter, nothing inherited: no environment, no descriptor but one, no terminal, no site-packages."""
+    """A bare interpreter, nothing inherited: no environment, no descriptor but one, no terminal, no site-packages.
+
+    What it is given lets the loader look up every function at the start, so that no child has to; it is soon forgotten.
+    """
     return subprocess.Popen(
         bare_interpreter("inside.zygote", str(control_fd)),
-        env={},
+        env=ENVIRONMENT,
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -145,6 +149,11 @@ class Slot:
     def folder_is_on_host(self) -> bool:
         """Whether an execution writes to the host's own disk, where nothing but watching limits it."""
         return "mount" not in self.settings.layers
+
+    @property
+    def children_leave_nothing(self) -> bool:
+        """Whether all that an execution has, processes and files, is gone once its first process is."""
+        return {"mount", "pid"} <= set(self.settings.layers)
 
     def spawn(self, requests_fd: int, replies_fd: int) -> tuple[Zygote, Spawned]:
         """A child and the zygote it belongs to. A lost zygote is replaced once; then raises ZygoteLost."""

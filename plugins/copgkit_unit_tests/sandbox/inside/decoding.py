@@ -42,9 +42,10 @@ class _Reader:
         self._values += 1
         if depth > self._bounds.depth or self._values > self._bounds.values:
             raise WireError("nested too deep, or too many values")
-        read = _READERS.get(self._take(1))
+        read = _READERS.get(self._message[self.place : self.place + 1])
         if read is None:
-            raise WireError("an unknown tag")
+            raise WireError("an unknown tag, or a message that ends early")
+        self.place += 1
         return read(self, depth)
 
     def _take(self, length: int) -> bytes:
@@ -137,11 +138,10 @@ _READERS: dict[bytes, Callable[[_Reader, int], Any]] = {
 def _distinct(keys: list[Any]) -> list[Any]:
     """The keys, checked: hashable, of hashes that differ, none twice. Only then may a set be built of them."""
     try:
-        hashes = Counter(map(hash, keys))
+        if len(keys) > _SAME_HASH and max(Counter(map(hash, keys)).values()) > _SAME_HASH:
+            raise WireError("keys that collide")
+        if len(set(keys)) != len(keys):
+            raise WireError("a key twice")
     except TypeError as error:
         raise WireError("a key that cannot be one") from error
-    if hashes and max(hashes.values()) > _SAME_HASH:
-        raise WireError("keys that collide")
-    if len(set(keys)) != len(keys):
-        raise WireError("a key twice")
     return keys

@@ -47,7 +47,9 @@ class _Writer:
             raise WireError(f"nested deeper than {self._bounds.depth}")
         if self._values > self._bounds.values:
             raise WireError(f"more than {self._bounds.values} values")
-        write = next((_WRITERS[cls] for cls in type(value).__mro__ if cls in _WRITERS), None)
+        write = _WRITERS.get(type(value)) or next(
+            (_WRITERS[cls] for cls in type(value).__mro__ if cls in _WRITERS), None
+        )
         if write is None:
             self._write_opaque(self._opaque(value))
         else:

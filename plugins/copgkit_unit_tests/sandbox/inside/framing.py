@@ -16,6 +16,11 @@ from .plain import COUNT, Bounds, Opaque, Plain
 REQUEST_BOUNDS = Bounds(message_bytes=1 << 25, values=2_000_000)  # what the supervisor may send: a program of 10 MB
 
 
+def framed(content: bytes) -> bytes:
+    """A message as it lies in a pipe."""
+    return COUNT.pack(len(content)) + content
+
+
 class Channel:
     """The child's end: `receive` a request, `send` a reply."""
 
@@ -26,8 +31,7 @@ class Channel:
 
     def send(self, message: Plain, opaque: Callable[[Any], Opaque] | None = None) -> None:
         """Write one message. Raises WireError, having written nothing, if it exceeds the bounds."""
-        content = encode(message, self._reply_bounds, opaque)
-        view = memoryview(COUNT.pack(len(content)) + content)
+        view = memoryview(framed(encode(message, self._reply_bounds, opaque)))
         while view:
             view = view[os.write(self.replies_fd, view) :]
 

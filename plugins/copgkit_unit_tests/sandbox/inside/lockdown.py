@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from . import landlock, namespaces, seccomp
-from .kernel import limit_arenas
+from .kernel import limit_arenas, machine
 from .private_root import DEVICES, SCRATCH, SCRATCH_HOLDER
-from .privileges import dying_with_parent, traceable, without_privileges
+from .privileges import dying_with_parent, gaining_none, having_none, traceable
 from .rlimits import apply_limits, limits_of
 from .settings import Settings
 
@@ -29,6 +29,9 @@ def enclose_zygote(settings: Settings, control_fd: int) -> None:
     if "mount" in settings.layers:
         os.chdir(SCRATCH)
         _call_home(SCRATCH)
+    if "filter" in settings.layers:
+        gaining_none()()
+        seccomp.Filter(seccomp.zygote_program(machine())).apply()
 
 
 class Enclosure:
@@ -55,13 +58,14 @@ def _steps(settings: Settings, folder: str, first_to_close: int) -> Iterator[Ste
     if "privileges" in settings.layers:
         yield dying_with_parent()
         yield traceable(False)
-        yield from without_privileges()
+        yield gaining_none()
+        yield having_none()
     if "landlock" in settings.layers:
         own = SCRATCH_HOLDER if "mount" in settings.layers else folder
         yield landlock.confining(landlock.ruleset(settings.readable, own, DEVICES))
     yield partial(os.closerange, first_to_close, os.sysconf("SC_OPEN_MAX"))
     if "filter" in settings.layers:
-        yield seccomp.Filter().apply
+        yield seccomp.Filter(seccomp.child_program(machine())).apply
 
 
 def _call_home(folder: str) -> None:

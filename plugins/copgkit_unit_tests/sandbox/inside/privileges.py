@@ -29,10 +29,14 @@ def traceable(allowed: bool) -> Call:
     return _prctl(_PR_SET_DUMPABLE, int(allowed))
 
 
-def without_privileges() -> tuple[Call, Call]:
-    """No capability of any kind, and no way to a new one."""
-    no_capability = struct.pack("=II", _CAPABILITY_VERSION_3, 0), bytes(24)
-    return _prctl(_PR_SET_NO_NEW_PRIVS, 1), Call("capset", *no_capability)
+def gaining_none() -> Call:
+    """Never again get a privilege that one does not have."""
+    return _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def having_none() -> Call:
+    """Give up every capability."""
+    return Call("capset", struct.pack("=II", _CAPABILITY_VERSION_3, 0), bytes(24))
 
 
 def _prctl(option: int, value: int) -> Call:

@@ -13,8 +13,8 @@ import sys
 from .candidate import Candidate
 from .encoding import encode
 from .examiner import Examiner
-from .framing import REQUEST_BOUNDS, Channel
-from .plain import COUNT, Bounds, Plain
+from .framing import REQUEST_BOUNDS, Channel, framed
+from .plain import Bounds, Plain
 
 _ROUNDS = 20  # the interpreter adapts itself to code that has run about ten times
 _SOURCE = "def double(values):\n    return [2 * value for value in values]\n"
@@ -31,10 +31,10 @@ _SCRIPTS: dict[type[Candidate] | type[Examiner], list[Plain]] = {
 
 def rehearse(role: type[Candidate] | type[Examiner]) -> None:
     """Serve a script of requests a number of times, over pipes that nobody reads."""
-    script = [encode(message, REQUEST_BOUNDS) for message in _SCRIPTS[role]]
+    script = b"".join(framed(encode(message, REQUEST_BOUNDS)) for message in _SCRIPTS[role])
     modules = set(sys.modules)
     for _ in range(_ROUNDS):
-        _serve_once(role, b"".join(COUNT.pack(len(content)) + content for content in script))
+        _serve_once(role, script)
     for name in set(sys.modules) - modules:
         del sys.modules[name]
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from . import landlock, namespaces, seccomp
-from .kernel import Call, syscall
-from .privileges import without_privileges
+from .kernel import Call, machine, syscall
+from .privileges import gaining_none, having_none
 from .rlimits import apply_limits, limits_of
 from .settings import Settings
 
@@ -54,13 +54,13 @@ def _try_limits(settings: Settings) -> None:
 
 
 def _try_privileges(settings: Settings) -> None:
-    _make(without_privileges())
+    _make([gaining_none(), having_none()])
     _expect(syscall("prctl", _PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1, "new privileges can still be had")
 
 
 def _try_landlock(settings: Settings) -> None:
     _enclose(settings)
-    _make(without_privileges())
+    _make([gaining_none(), having_none()])
     landlock.confining(landlock.ruleset(("/usr",), settings.scratch))()
     _expect_refused(lambda: os.listdir(_FOLDER_OUTSIDE), f"{_FOLDER_OUTSIDE} can be read")
     os.rmdir(_made(settings.scratch + "/own"))
@@ -72,8 +72,9 @@ def _try_landlock_truncation(settings: Settings) -> None:
 
 
 def _try_filter(settings: Settings) -> None:
-    _make(without_privileges())
-    seccomp.Filter().apply()
+    _make([gaining_none(), having_none()])
+    for program in (seccomp.zygote_program, seccomp.child_program):
+        seccomp.Filter(program(machine())).apply()
     _expect_refused(socket.socket, "a socket can be made")
     _expect_refused(os.fork, "a process can be made")
     os.kill(os.getpid(), 0)

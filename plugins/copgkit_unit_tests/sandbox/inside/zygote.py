@@ -28,8 +28,9 @@ from .control import ENDING, SPAWN, Control, numbers
 from .decoding import decode
 from .encoding import encode
 from .examiner import Examiner
-from .framing import Channel
+from .framing import Channel, framed
 from .lockdown import Enclosure, enclose_zygote
+from .memory import filled_holes
 from .namespaces import ProcessNamespaces
 from .plain import COUNT, Bounds
 from .private_root import SCRATCH
@@ -38,6 +39,7 @@ from .scratch import Folders
 from .settings import Settings
 
 REQUESTS_FD, REPLIES_FD, OTHER_FDS = 3, 4, 5  # a child's channel, and the first that it closes
+ENVIRONMENT = {"LD_BIND_NOW": "1"}  # all that a zygote is started with
 EXIT_HUNG_UP, EXIT_MEMORY, EXIT_LOCKDOWN = 0, 101, 102
 ROLES: dict[str, type[Candidate] | type[Examiner]] = {"candidate": Candidate, "tests": Examiner}
 # fmt: off
@@ -56,6 +58,8 @@ def main() -> None:
     """Read the settings, put up what is put up once, then fork children until the supervisor hangs up."""
     control = Control(socket.socket(fileno=int(sys.argv[2])))
     sys.argv[:] = ["candidate"]
+    for name in ENVIRONMENT:
+        os.environ.pop(name, None)
     settings = Settings(**decode(control.receive()[0], Bounds()))
     try:
         zygote = _prepare(settings, control)
@@ -75,8 +79,7 @@ def _prepare(settings: Settings, control: Control) -> Zygote:
     for name in USUAL_IMPORTS:
         importlib.import_module(name)
     zygote = Zygote(control, settings)
-    gc.collect()
-    gc.freeze()
+    zygote.settle()
     return zygote
 
 
@@ -104,8 +107,16 @@ class Zygote:
         self._lent: dict[int, str] = {}
         role = ROLES[settings.role]
         rehearse(role)
-        self._channel = Channel(REQUESTS_FD, REPLIES_FD, Bounds(message_bytes=settings.output_kb << 10))
-        self._served = role(self._channel)
+        channel = Channel(REQUESTS_FD, REPLIES_FD, Bounds(message_bytes=settings.output_kb << 10))
+        self._served = role(channel)
+        self._ready = framed(encode({"ready": True}, Bounds()))
+        self._filling: list[bytes] = []
+
+    def settle(self) -> None:
+        """Leave the memory as it is best inherited, before the first fork."""
+        gc.collect()
+        self._filling = filled_holes()
+        gc.freeze()
 
     def serve(self) -> None:
         """Until the supervisor hangs up, which raises EOFError."""
@@ -152,7 +163,7 @@ class Zygote:
             os.dup2(requests_fd, REQUESTS_FD)
             os.dup2(replies_fd, REPLIES_FD)
             enclosure.put_up()
-            self._channel.send({"ready": True})
+            os.write(REPLIES_FD, self._ready)
             status = 1
             status = _serve(self._served)
         finally:
