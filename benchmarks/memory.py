@@ -57,7 +57,7 @@ def measure(options: Options) -> list[Table]:
     return [table]
 
 
-def peak(side: str, cell: Cell, pairs_per_forward: int, threads: int, steps: int = 2) -> int:
+def peak(side: str, cell: Cell, pairs_per_forward: int, threads: int, steps: int = 1) -> int:
     """Bytes that a step of "copgkit" or "TRL" needs at its highest, above weights and optimiser: the highest of so
     many steps after the first ones. Raises RuntimeError with what the process said if it fails."""
     task = {"side": side, "cell": asdict(cell), "pairs_per_forward": pairs_per_forward, "steps": steps}

@@ -99,7 +99,10 @@ def compare(cell: Cell, options: Options) -> Measured:
 
 def fastest_pass(cell: Cell, folder: Path, say: Callable[[str], None]) -> int:
     """Pairs in a pass with which a step of TRL is fastest, of those that fit into memory."""
-    seconds = {pairs: _trial(cell, folder, pairs) for pairs in passes(cell)}
+    candidates = passes(cell)
+    if len(candidates) == 1:
+        return candidates[0]
+    seconds = {pairs: _trial(cell, folder, pairs) for pairs in candidates}
     say("  TRL by pairs in a pass: " + ", ".join(f"{pairs}: {took:.2f} s" for pairs, took in seconds.items()))
     return min(seconds, key=seconds.__getitem__)
 
@@ -111,9 +114,9 @@ def passes(cell: Cell) -> list[int]:
 
 
 def _trial(cell: Cell, folder: Path, pairs: int) -> float:
-    """Seconds of a step after one to warm up; on a CPU those of the processor, which others disturb less."""
+    """Seconds of the first step, the reference's pass before it being the warm-up; on a CPU those of the processor,
+    which others disturb less."""
     side = make_side("TRL", cell, folder, draw_groups(cell, cell.groups), Stopwatch(cell.device), pairs)
-    side.run(1)
     took: Elapsed = side.run(1)[0]
     del side
     gc.collect()
