@@ -67,7 +67,7 @@ def test_parameters_are_counted_in_the_header_and_memory_follows_the_rule(tmp_pa
     plan = make_plan(load_recipe(path))
     assert plan["parameters"] == 1000 + 24 + 1
     tokens = 4096  # the budget; all 32 groups of a step would take 32 * (60 + 2 * 40)
-    logits = 2 * 64 * 2**20  # whatever the vocabulary
+    logits = 4 * (2**26 + 3 * 4_000_000)  # whatever the vocabulary
     assert plan["memory"] == 1025 * 4 * 5 + tokens * 10 * 2 * 34 * 2 + logits
     smaller = make_plan(load_recipe(path, {"train.tokens_per_forward": 1024, "train.precision": "bf16"}))
     assert smaller["memory"] == 1025 * 4 * 5 + tokens // 4 * 10 * 2 * 34 + logits

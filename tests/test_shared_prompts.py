@@ -207,9 +207,10 @@ def test_stretches_take_as_many_neighbours_as_fit_and_one_at_least():
 # --- the output head -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kept_size", [0, 10**6])
 @pytest.mark.parametrize("slice_size", [10, 300 * 9, 10**6])
 @pytest.mark.parametrize("logit_map", [LogitMap(), LogitMap(scale=0.3), LogitMap(softcap=2.0), LogitMap(3.0, 1.5)])
-def test_slices_of_the_vocabulary_give_the_log_softmax_and_its_gradients(slice_size, logit_map):
+def test_slices_of_the_vocabulary_give_the_log_softmax_and_its_gradients(slice_size, kept_size, logit_map):
     torch.manual_seed(0)
     hidden, weight, bias = torch.randn(9, 5), torch.randn(700, 5), torch.randn(700)
     inputs = [tensor.double().requires_grad_() for tensor in (hidden, weight, bias)]
@@ -218,7 +219,8 @@ def test_slices_of_the_vocabulary_give_the_log_softmax_and_its_gradients(slice_s
     if logit_map.softcap:
         logits = logit_map.softcap * torch.tanh(logits / logit_map.softcap)
     wanted = logits.log_softmax(-1)[torch.arange(9), target]
-    found, entropy = token_log_probs(*inputs, target, logit_map, with_entropy=True, slice_size=slice_size)
+    options = {"with_entropy": True, "slice_size": slice_size, "kept_size": kept_size}
+    found, entropy = token_log_probs(*inputs, target, logit_map, **options)
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(entropy, torch.distributions.Categorical(logits=logits.detach()).entropy())
     assert not entropy.requires_grad
@@ -246,7 +248,7 @@ def test_the_largest_tensor_does_not_grow_with_tokens_times_vocabulary():
 
     hidden, weight = torch.randn(200, 4, requires_grad=True), torch.randn(4000, 4, requires_grad=True)
     with Watch():
-        logp_N, _ = token_log_probs(hidden, weight, None, torch.arange(200), LogitMap(), slice_size=60_000)
+        logp_N, _ = token_log_probs(hidden, weight, None, torch.arange(200), LogitMap(), slice_size=60_000, kept_size=0)
         logp_N.sum().backward()
     assert max(largest) <= 60_000 < 200 * 4000
 

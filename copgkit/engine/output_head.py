@@ -1,8 +1,8 @@
 """Log-probabilities of given tokens from the last hidden states, without the logits of all of them ever existing.
 
 ln p(token) = z_token - ln sum_v exp(z_v) is summed up a slice of the vocabulary at a time, for all tokens at once, so
-that every row of the head's weight is read once a pass; the backward pass computes the slices again. What a slice takes
-is bounded, whatever the number of tokens and the size of the vocabulary.
+that every row of the head's weight is read once a pass. The backward pass computes the slices again where they are too
+many to be kept. What is kept and what a slice takes is bounded, whatever the tokens and the size of the vocabulary.
 Legend: N tokens, D hidden, V vocabulary, S its slice.
 """
 
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 _SLICE = 4_000_000
-"""Logits of one slice (16 MB in float32). Where all logits are at most four times as many they are kept for the
-backward pass, which saves a quarter of the head's work."""
+"""Logits of one slice: 16 MB in float32."""
+_KEPT = 2**26
+"""Up to so many logits in all, 256 MB in float32, the slices are kept for the backward pass instead of being computed
+again, which saves a quarter of the head's work."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,15 @@ def token_log_probs(
     logit_map: LogitMap,
     with_entropy: bool = False,
     slice_size: int = _SLICE,
+    kept_size: int = _KEPT,
 ) -> tuple[Tensor, Tensor | None]:
     """ln p(target) in nats [N], differentiable, float32 at least; and the entropies of the distributions [N], in nats
-    and without gradient, if wanted. slice_size: logits that may exist at a time."""
+    and without gradient, if wanted. slice_size: logits that are computed at a time. kept_size: logits that are kept, if
+    no more of them are needed."""
     dtype = weight_VD.dtype
     if torch.is_autocast_enabled(hidden_ND.device.type):
         dtype = torch.get_autocast_dtype(hidden_ND.device.type)
-    arguments = (hidden_ND, weight_VD, bias_V, target_N, logit_map, with_entropy, slice_size, dtype)
+    arguments = (hidden_ND, weight_VD, bias_V, target_N, logit_map, with_entropy, slice_size, kept_size, dtype)
     logp_N, entropy_N = _TokenLogProbs.apply(*arguments)  # type: ignore[no-untyped-call]
     return logp_N, entropy_N if with_entropy else None
 
@@ -78,16 +82,18 @@ class _TokenLogProbs(torch.autograd.Function):
         logit_map: LogitMap,
         with_entropy: bool,
         slice_size: int,
+        kept_size: int,
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         head = _Head(hidden_ND, weight_VD, bias_V, target_N, logit_map, dtype)
-        kept = len(hidden_ND) * len(weight_VD) <= 4 * slice_size
+        kept = any(ctx.needs_input_grad) and len(hidden_ND) * len(weight_VD) <= kept_size
         exact = torch.promote_types(dtype, torch.float32)
         lse_N = torch.full(target_N.shape, -torch.inf, dtype=exact, device=hidden_ND.device)
         chosen_N, mean_N = torch.zeros_like(lse_N), torch.zeros_like(lse_N)
-        logits_NS = None
-        for vocabulary in head.slices(len(weight_VD) * len(hidden_ND) if kept else slice_size):
+        slices = []
+        for vocabulary in head.slices(slice_size):
             logits_NS = head.logits(vocabulary)
+            slices += [logits_NS] if kept else []
             before_N, part_N = lse_N, logits_NS.logsumexp(-1)
             lse_N = torch.logaddexp(before_N, part_N)
             inside_N, index_N = head.targets(vocabulary)
@@ -95,7 +101,7 @@ class _TokenLogProbs(torch.autograd.Function):
             if with_entropy:
                 part_mean_N = ((logits_NS - part_N[:, None]).exp_() * logits_NS).sum(-1)
                 mean_N = mean_N * (before_N - lse_N).exp() + part_mean_N * (part_N - lse_N).exp()
-        ctx.save_for_backward(hidden_ND, weight_VD, bias_V, target_N, lse_N, logits_NS if kept else None)
+        ctx.save_for_backward(hidden_ND, weight_VD, bias_V, target_N, lse_N, *slices)
         ctx.settings = (logit_map, slice_size, dtype)
         entropy_N = lse_N - mean_N
         ctx.mark_non_differentiable(entropy_N)
@@ -103,15 +109,15 @@ class _TokenLogProbs(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_N: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        hidden_ND, weight_VD, bias_V, target_N, lse_N, kept_NV = ctx.saved_tensors
+        hidden_ND, weight_VD, bias_V, target_N, lse_N, *slices = ctx.saved_tensors
         logit_map, slice_size, dtype = ctx.settings
         head = _Head(hidden_ND, weight_VD, bias_V, target_N, logit_map, dtype)
         needs_weight, needs_bias = ctx.needs_input_grad[1:3]
         of_hidden_ND = torch.zeros(hidden_ND.shape, dtype=lse_N.dtype, device=hidden_ND.device)
         of_weight_VD = torch.empty_like(weight_VD) if needs_weight else None
         of_bias_V = torch.empty_like(bias_V) if needs_bias else None
-        for vocabulary in head.slices(kept_NV.numel() if kept_NV is not None else slice_size):
-            logits_NS = head.logits(vocabulary) if kept_NV is None else kept_NV
+        for number, vocabulary in enumerate(head.slices(slice_size)):
+            logits_NS = slices[number] if slices else head.logits(vocabulary)
             # d ln p(target) / d logits = [target] - p
             grad_NS = (logits_NS - lse_N[:, None]).exp_().mul_(-grad_N[:, None])
             inside_N, index_N = head.targets(vocabulary)
@@ -122,7 +128,7 @@ class _TokenLogProbs(torch.autograd.Function):
                 of_weight_VD[vocabulary] = grad_NS.T @ head.hidden_ND
             if of_bias_V is not None:
                 of_bias_V[vocabulary] = grad_NS.sum(0)
-        return of_hidden_ND.to(hidden_ND.dtype), of_weight_VD, of_bias_V, *[None] * 5
+        return of_hidden_ND.to(hidden_ND.dtype), of_weight_VD, of_bias_V, *[None] * 6
 
 
 @dataclass

@@ -75,7 +75,11 @@ def align(
     """
     accelerator = accelerator or make_accelerator(settings)
     optimiser: torch.optim.Optimizer = torch.optim.AdamW(
-        policy.parameters(), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+        policy.parameters(),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     policy.module, optimiser = _prepared(accelerator, policy.module, optimiser)
     scheduler = get_scheduler(settings.schedule, optimiser, math.ceil(settings.warmup * total_steps), total_steps)

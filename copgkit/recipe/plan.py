@@ -19,7 +19,7 @@ from copgkit.recipe.schema import CausalLMSettings
 BYTES = {"float32": 4, "bfloat16": 2}
 COPIES = 5  # policy, reference, gradients and the two states of AdamW
 ACTIVATIONS_PER_LAYER = 34  # bytes per token and hidden unit in 16 bits, without attention weights: arXiv:2205.05198
-LOGITS = 2 * 64 * 2**20  # bytes: the logits that may exist at a time, and their gradient
+LOGITS = 4 * (2**26 + 3 * 4_000_000)  # bytes: logits that are kept, and slices that are worked on
 TOKENS_PER_FORWARD = 4_096  # on a CPU, where the recipe does not say
 CHARACTERS_PER_TOKEN = 4
 DIGITS_PER_TOKEN = 7  # of a token id in JSON, with its comma
