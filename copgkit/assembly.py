@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from copgkit.components import Context
-from copgkit.errors import DataError
+from copgkit.errors import CopgkitError, DataError
 from copgkit.progress import Progress
 from copgkit.recipe import Part, ResolvedRecipe
 from copgkit.samplers import Generator, Sampler, SamplerContext
@@ -19,6 +19,7 @@ from copgkit.types import Prompt
 
 if TYPE_CHECKING:
     from copgkit.engine.policy import Policy
+    from copgkit.recipe.schema import CausalLMSettings
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,11 @@ class Assembly:
             return TabularPolicy(settings.arms, settings.reference)
         from copgkit.engine.causal_lm import CausalLMPolicy
 
-        where = Context(folder=self.resolved.folder)
-        options = settings.model_dump(exclude={"use", "model", "tokenizer", "chat_template"})
-        tokenizer = settings.tokenizer and where.model(settings.tokenizer)
-        template = settings.chat_template and str(where.path(settings.chat_template))
         policy = CausalLMPolicy.load(
-            where.model(settings.model),
-            tokenizer=tokenizer,
-            chat_template=template,
             device=self.device,
             gradient_checkpointing=self.resolved.recipe.train.gradient_checkpointing,
             tokens_per_forward=self.resolved.recipe.train.tokens_per_forward,
-            **options,
+            **self._model_options(settings),
         )
         tell = self.progress.warning if policy.way.disagrees else self.progress.message
         tell(str(policy.way))
@@ -84,3 +78,25 @@ class Assembly:
             say = self.progress.warning if finding.disagrees else self.progress.message
             say(f"policy: {finding.text}.")
         return policy
+
+    def vllm(self) -> Generator:
+        """The same model behind vLLM, which only writes."""
+        settings = self.resolved.recipe.policy
+        if settings.use == "tabular":
+            raise CopgkitError(
+                "--generator vllm: the policy is tabular, which vLLM does not know. Leave the option out."
+            )
+        from copgkit.engine.vllm_generator import VllmGenerator
+
+        options = self._model_options(settings)
+        del options["attention"]  # vLLM chooses its own
+        return VllmGenerator.load(**options)
+
+    def _model_options(self, settings: CausalLMSettings) -> dict[str, Any]:
+        """The `policy` section with its paths resolved."""
+        where = Context(folder=self.resolved.folder)
+        return settings.model_dump(exclude={"use"}) | {
+            "model": where.model(settings.model),
+            "tokenizer": settings.tokenizer and where.model(settings.tokenizer),
+            "chat_template": settings.chat_template and str(where.path(settings.chat_template)),
+        }

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from copgkit.assembly import Assembly
 from copgkit.errors import CopgkitError, DataError
@@ -20,6 +20,7 @@ from copgkit.panel import make_panel, open_store
 from copgkit.progress import Progress
 from copgkit.recipe import Part, ResolvedRecipe, load_recipe
 from copgkit.registry import Registry
+from copgkit.samplers import Generator
 from copgkit.store import write_groups
 from copgkit.types import Group, Score, ScoredGroup
 
@@ -27,23 +28,31 @@ if TYPE_CHECKING:
     from copgkit.engine.scoring import Verdict
 
 Overrides = Mapping[str, Any] | Sequence[str]
+WrittenBy = Literal["copgkit", "vllm"]
 ENDINGS = (".jsonl", ".parquet")
 CHOOSE_ROWS = ("limit", "shuffle_seed", "max_words")
 """Options of a prompt source that leave out rows or change their order: a file is scored as a whole."""
 
 
 def sample_groups(
-    recipe: str | Path, output: str | Path, set: Overrides = (), progress: Progress | None = None
+    recipe: str | Path,
+    output: str | Path,
+    set: Overrides = (),
+    progress: Progress | None = None,
+    generator: WrittenBy = "copgkit",
 ) -> Path:
     """Writes the groups of the recipe's sampler, all of them or those of its first round, without scores.
 
-    The policy is the recipe's, untrained. Groups of fewer than two completions (prompts that are too long) are left out
-    and counted. Raises CopgkitError for anything the user can mend, among it a file that exists.
+    The policy is the recipe's, untrained. generator: what writes its completions; "vllm" takes the extra of that name
+    and this process's GPU (engine/vllm_generator.py says how far that is tested). Groups of fewer than two completions
+    (prompts that are too long) are left out and counted. Raises CopgkitError for anything the user can mend, among it a
+    file that exists.
     """
     resolved, file = load_recipe(recipe, set), _new_file(output)
-    assembly = Assembly(resolved, progress or Progress(), _device())
+    # vLLM starts processes of its own, which must find the GPU as it was.
+    assembly = Assembly(resolved, progress or Progress(), _device() if generator == "copgkit" else "cpu")
     prompts = assembly.prompts(resolved.parts.prompts)
-    model = None if resolved.sampler_facts.plan.generator == "none" else assembly.policy()
+    model = _writer(assembly, generator)
     sampler = assembly.sampler(resolved.parts.sampler, prompts, model, model)
     try:
         lasting = sampler.steps_per_round
@@ -83,6 +92,13 @@ def score_groups(
     drawn = sampler.draw(None)
     write_groups(file, [_with_those_it_had(scored) for scored in _judged(assembly, drawn)])
     return file
+
+
+def _writer(assembly: Assembly, generator: WrittenBy) -> Generator | None:
+    """What writes completions; None where the sampler needs nothing written."""
+    if assembly.resolved.sampler_facts.plan.generator == "none":
+        return None
+    return assembly.vllm() if generator == "vllm" else assembly.policy()
 
 
 def _judged(assembly: Assembly, groups: Sequence[Group]) -> list[ScoredGroup]:

@@ -14,6 +14,7 @@ from benchmarks.__main__ import SECTIONS
 from benchmarks.cells import SHAPES, Cell, Shape
 from benchmarks.copgkit_on_policy import CopgkitOnPolicy, reward_of
 from benchmarks.flops import repeated_prompt_flops, shared_prompt_flops
+from benchmarks.generation import measure as measure_generation
 from benchmarks.loop import PARTS, Timers, share, time_parts
 from benchmarks.material import END, draw_groups, model_folder, text_of
 from benchmarks.memory import RESET, HighWater
@@ -265,3 +266,15 @@ def test_both_programs_take_on_policy_steps_with_the_same_reward():
         ):
             assert len(side.run(1)) == 1
     assert reward_of("w1000 w500") == 1.5
+
+
+def test_generation_is_measured_for_every_k_and_prompt_and_for_several_prompts():
+    given = "--shape tiny --prompt 6 9 --k 2 4 --completion 4 --groups 2 --repeats 2".split()  # noqa: SIM905
+    one, several = measure_generation(read(_parsed(*given)))
+    assert [(row["prompt"], row["completions per prompt"], row["tokens"]) for row in one.records] == [
+        (prompt, k, 4 * k) for prompt in (6, 9) for k in (1, 2, 4)
+    ]
+    assert [(row["prompts"], row["tokens"]) for row in several.records] == [(2, 8), (2, 16), (2, 32)]
+    for row in one.records:
+        assert {len(row["seconds"][name]) for name in ("generate", "copgkit")} == {2}
+        assert min(map(min, row["processor seconds"].values())) > 0
