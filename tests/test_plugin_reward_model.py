@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from copgkit import Completion, Context, DataError, ModelError, Progress, Prompt
 from copgkit_reward_model import RewardModel
+from copgkit_reward_model.families import batches, families
 
 SMALL = {
     "hidden_size": 32,
@@ -305,3 +307,62 @@ def test_the_fingerprint_follows_options_and_weights(tiny_reward_folder, tmp_pat
     weights = tmp_path / "other/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     assert _model(tmp_path / "other").fingerprint().split(":")[-1] != same.split(":")[-1]
+
+
+# Families -------------------------------------------------------------------------------------------------------------
+
+
+COMMON = "the cat sat on the mat and the dog ran to the hill and the cat was happy and the dog was sad :"
+
+
+def _alone(source, completions):
+    """What the model says when it reads every input whole."""
+    source._load()
+    source._classifier = replace(source._classifier, shares=False)
+    return [score.value for score in source.score(completions)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_completions_of_one_prompt_get_the_scores_that_they_get_alone(tiny_reward_folder, batch_size):
+    prompts = [COMMON, f"a {COMMON}", "the cat :"]
+    completions = [_completion(text, prompt) for text in [*TEXTS, "", "it"] for prompt in prompts]
+    source = _model(tiny_reward_folder, batch_size=batch_size)
+    together = [score.value for score in source.score(completions)]
+    assert source._classifier.shares
+    assert together == pytest.approx(_alone(source, completions), rel=1e-4, abs=1e-5)
+
+
+def test_an_end_of_sequence_that_also_pads_is_read_where_the_classifier_reads_it(tiny_reward_folder, tmp_path):
+    folder = shutil.copytree(tiny_reward_folder, tmp_path / "eos-pads")
+    config = json.loads((folder / "config.json").read_text())
+    eos = tiny_tokenizer().eos_token_id
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": eos}))
+    completions = [_completion(text, COMMON) for text in ["", "it", "it sat"]]
+    source = _model(folder, append_eos=True)
+    together = [score.value for score in source.score(completions)]
+    assert together == pytest.approx(_alone(source, completions), rel=1e-4, abs=1e-5)
+
+
+def test_a_classifier_that_is_not_causal_reads_every_input_whole(tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    config = BertConfig(vocab_size=len(tokenizer), num_labels=1, max_position_embeddings=64, **SMALL)
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    source = _model(tmp_path)
+    completions = [_completion(text, COMMON) for text in TEXTS]
+    values = [score.value for score in source.score(completions)]
+    assert not source._classifier.shares
+    assert values == pytest.approx(_alone(source, completions), rel=1e-4)
+
+
+def test_inputs_are_put_into_families_by_what_they_have_in_common():
+    stem = list(range(100, 120))
+    rows = [[*stem, 1, 2], [7, 8], [*stem, 1, 3, 4], [*stem, 5], [9] * 30]
+    found = {family.members: family.shared for family in families(rows, pad_id=0)}
+    assert found == {(0, 2, 3): 20, (1,): 0, (4,): 0}
+    assert families([[*stem, 0], [*stem, 0, 0]], pad_id=0)[0].shared == 19, "a last word is left to be read"
+    sizes = [[len(family.members) for family in batch] for batch in batches(families(rows, 0), batch_size=2)]
+    assert sizes == [[1, 1], [3]]

@@ -11,17 +11,20 @@ from typing import Any
 
 from copgkit import ModelError
 from copgkit_reward_model.encoding import Input
+from copgkit_reward_model.families import Family, alone, batches, can_share, families, padded, read_families
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model in evaluation mode with its tokenizer. head: the output that is the score. limit: the longest input."""
+    """A model in evaluation mode with its tokenizer. head: the output that is the score. limit: the longest input.
+    shares: whether it reads what inputs have in common once."""
 
     model: Any
     tokenizer: Any
     head: int
     limit: int
     pad_id: int
+    shares: bool
 
     @classmethod
     def load(cls, source: str, options: Any, device: str, where: str) -> Classifier:
@@ -40,7 +43,8 @@ class Classifier:
             tokenizer.model_max_length,
             getattr(model.config, "max_position_embeddings", None),
         )
-        return cls(model.eval(), tokenizer, head, min(length for length in longest if length), pad_id)
+        limit = min(length for length in longest if length)
+        return cls(model.eval(), tokenizer, head, limit, pad_id, can_share(model, pad_id, limit))
 
     @property
     def commit(self) -> str | None:
@@ -49,31 +53,34 @@ class Classifier:
         return found
 
     def values(self, inputs: Sequence[Input], batch_size: int) -> list[float]:
-        """The chosen output for each input, in order."""
+        """The chosen output for each input, in order; inputs that begin alike are read together if the model can."""
         import torch
 
-        order = sorted(range(len(inputs)), key=lambda index: len(inputs[index].tokens["input_ids"]))
+        rows = [each.tokens["input_ids"] for each in inputs]
         values = [0.0] * len(inputs)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            with torch.inference_mode():
-                logits_BH = self.model(**self._padded([inputs[index] for index in batch])).logits
-            for index, value in zip(batch, logits_BH.float()[:, self.head].tolist(), strict=True):
-                values[index] = value
+        with torch.inference_mode():
+            for batch in batches(self._families(inputs, rows), batch_size):
+                members = [member for family in batch for member in family.members]
+                if batch[0].shared:
+                    logits_BH = read_families(self.model, batch, rows, self.pad_id, self._device)
+                else:
+                    logits_BH = self.model(**self._padded([inputs[member] for member in members])).logits
+                for member, value in zip(members, logits_BH.float()[:, self.head].tolist(), strict=True):
+                    values[member] = value
         return values
+
+    def _families(self, inputs: Sequence[Input], rows: Sequence[list[int]]) -> list[Family]:
+        if self.shares and all(set(each.tokens) <= {"input_ids", "attention_mask"} for each in inputs):
+            return families(rows, self.pad_id)
+        return alone(rows)
 
     def _padded(self, inputs: Sequence[Input]) -> dict[str, Any]:
         """Right-padded tensors [B, T] with their mask."""
-        import torch
-
-        rows = [each.tokens for each in inputs]
-        longest = max(len(row["input_ids"]) for row in rows)
-        mask = [[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in rows]
-        padded = {"attention_mask": mask}
-        for name, filler in (("input_ids", self.pad_id), ("token_type_ids", 0)):
-            if name in rows[0]:
-                padded[name] = [row[name] + [filler] * (longest - len(row[name])) for row in rows]
-        return {name: torch.tensor(values, device=self._device) for name, values in padded.items()}
+        ids_BT, real_BT = padded([each.tokens["input_ids"] for each in inputs], self.pad_id, self._device)
+        given = {"input_ids": ids_BT, "attention_mask": real_BT}
+        if "token_type_ids" in inputs[0].tokens:
+            given["token_type_ids"] = padded([each.tokens["token_type_ids"] for each in inputs], 0, self._device)[0]
+        return given
 
     @property
     def _device(self) -> Any:
