@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from copgkit.components import Context
@@ -18,6 +19,8 @@ from copgkit.samplers import Generator, Sampler, SamplerContext
 from copgkit.types import Prompt
 
 if TYPE_CHECKING:
+    from copgkit.engine.causal_lm import CausalLMPolicy
+    from copgkit.engine.on_demand import OnDemand
     from copgkit.engine.policy import Policy
     from copgkit.recipe.schema import CausalLMSettings
 
@@ -57,8 +60,18 @@ class Assembly:
         sampler: Sampler = part.make(SamplerContext(**vars(plain), prompts=prompts, policy=policy, reference=reference))
         return sampler
 
-    def policy(self) -> Policy:
-        """The policy that the recipe's `policy` section describes, untrained."""
+    def reference(self, policy: Policy) -> OnDemand:
+        """The frozen reference of a policy that is still untrained. A language model with weights of its own can be
+        released; one that shares the policy's weights stays, and so does a table, which knows the policy's prompts."""
+        from copgkit.engine.on_demand import OnDemand
+
+        frozen = policy.frozen_copy()
+        shared = next(frozen.parameters()) is next(policy.parameters())
+        stays = shared or self.resolved.recipe.policy.use == "tabular"
+        return OnDemand(frozen, None if stays else partial(self.policy, frozen=True))
+
+    def policy(self, frozen: bool = False) -> Policy:
+        """The policy that the recipe's `policy` section describes, untrained. frozen: without gradients."""
         settings = self.resolved.recipe.policy
         if settings.use == "tabular":
             from copgkit.engine.tabular import TabularPolicy
@@ -68,16 +81,23 @@ class Assembly:
 
         policy = CausalLMPolicy.load(
             device=self.device,
-            gradient_checkpointing=self.resolved.recipe.train.gradient_checkpointing,
+            gradient_checkpointing=self.resolved.recipe.train.gradient_checkpointing and not frozen,
             tokens_per_forward=self.resolved.recipe.train.tokens_per_forward,
             **self._model_options(settings),
         )
+        if frozen:
+            policy.module.requires_grad_(False)
+        else:
+            self._tell_what_was_found(policy)
+        return policy
+
+    def _tell_what_was_found(self, policy: CausalLMPolicy) -> None:
+        """Which ways of generating and of computing log-probabilities the model allows."""
         tell = self.progress.warning if policy.way.disagrees else self.progress.message
         tell(str(policy.way))
         for finding in policy.findings:
             say = self.progress.warning if finding.disagrees else self.progress.message
             say(f"policy: {finding.text}.")
-        return policy
 
     def vllm(self) -> Generator:
         """The same model behind vLLM, which only writes."""

@@ -101,6 +101,10 @@ class Component:
         """What it found on this machine, by name, for `run.json` ({"sandbox": "full"}); short, and nothing private."""
         return {}
 
+    def release(self) -> None:
+        """Frees memory that can be had again (weights): it will not be asked for a while. Asked again, it works as
+        before. By default it keeps everything."""
+
     def close(self) -> None:
         """Releases what the component holds (models, processes). It may be called more than once."""
 

@@ -4,6 +4,7 @@
 
 The order of a run: prompts -> sampler -> groups -> scores -> reference -> training -> evaluation -> report. The
 untrained policy is evaluated first, so that a broken model, data file or reward source shows before any long work.
+Offline, reward models and the reference leave the memory before the policy's optimiser is made.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class _Run:
         self.panel = make_panel(self.resolved, assembly.context, self.progress, self.store)
         self.evaluators: list[Evaluator] = [part.make(assembly.context(part)) for part in parts.evaluators]
         self.policy = assembly.policy()
-        self.reference = self.policy.frozen_copy()  # the original, from which evaluation measures the KL
+        self.reference = assembly.reference(self.policy)  # the original, from which evaluation measures the KL
         self.moving_reference = self._reference_of_the_loss()
         self.sampler = assembly.sampler(parts.sampler, prompts, self.policy, self.reference)
         self.examination = Examination(
@@ -152,11 +153,14 @@ class _Run:
         self.accelerator.end_training()
 
     def _train(self) -> None:
+        from accelerate import DistributedType
+
         from copgkit.engine.training import align
 
         rounds = self._rounds()
         first = next(rounds)
         total = self.recipe.train.steps or self.settings.steps_for(len(first))
+        self._make_room()
         with self.progress.phase("train", total=total, unit="steps") as phase:
             align(
                 self.policy,
@@ -168,6 +172,22 @@ class _Run:
                 accelerator=self.accelerator,
                 reference=self.moving_reference,
                 tell=self.progress.warning,
+            )
+        if self.accelerator.distributed_type == DistributedType.NO:
+            self.accelerator.free_memory()  # it keeps the optimiser, which the last evaluation has no use for
+
+    def _make_room(self) -> None:
+        """Offline, once there are examples, only an evaluation asks reward models and the reference: training has the
+        memory for itself, and each evaluation loads them again."""
+        if self.sampler.steps_per_round is not None:
+            return
+        released = [*self.reference.release(), *self.panel.release()]
+        for evaluator in self.evaluators:
+            evaluator.release()
+        if released and self.step == 0:
+            self.progress.message(
+                f"train: the policy and its optimiser have the memory; released until an evaluation asks:"
+                f" {', '.join(released)}"
             )
 
     def _rounds(self) -> Iterator[list[Example]]:
@@ -202,6 +222,7 @@ class _Run:
         every = self.recipe.evaluate.every
         if every and step % every == 0 and step < total:
             self._evaluate()
+            self._make_room()
 
     def _evaluate(self) -> None:
         self._last_evaluated = self.step

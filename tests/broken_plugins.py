@@ -187,6 +187,19 @@ class Drifting(Words):
         return [Score(score.value + self.taste) for score in super().score(completions)]
 
 
+@on("it_scores_as_before_when_it_was_released")
+class Bereft(Words):
+    """Frees what it cannot have again."""
+
+    taste = 1.0
+
+    def score(self, completions):
+        return [Score(score.value + self.taste) for score in super().score(completions)]
+
+    def release(self):
+        self.taste = 0.0
+
+
 @on("no_completions_get_no_scores")
 class NeverEmpty(Words):
     """Looks at the first completion before it knows that there is one."""

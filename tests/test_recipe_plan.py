@@ -68,11 +68,16 @@ def test_parameters_are_counted_in_the_header_and_memory_follows_the_rule(tmp_pa
     assert plan["parameters"] == 1000 + 24 + 1
     tokens = 4096  # the budget; all 32 groups of a step would take 32 * (60 + 2 * 40)
     logits = 4 * (2**26 + 3 * 4_000_000)  # whatever the vocabulary
-    assert plan["memory"] == 1025 * 4 * 5 + tokens * 10 * 2 * 34 * 2 + logits
+    assert plan["memory"] == 1025 * 4 * 4 + tokens * 10 * 2 * 34 * 2 + logits
     smaller = make_plan(load_recipe(path, {"train.tokens_per_forward": 1024, "train.precision": "bf16"}))
-    assert smaller["memory"] == 1025 * 4 * 5 + tokens // 4 * 10 * 2 * 34 + logits
+    assert smaller["memory"] == 1025 * 4 * 4 + tokens // 4 * 10 * 2 * 34 + logits
     recomputed = make_plan(load_recipe(path, {"train.gradient_checkpointing": True}))
-    assert recomputed["memory"] == 1025 * 4 * 5 + tokens * 10 * (2 * 2 + 34) * 2 + logits
+    assert recomputed["memory"] == 1025 * 4 * 4 + tokens * 10 * (2 * 2 + 34) * 2 + logits
+    moving = make_plan(load_recipe(path, {"reference.refresh_every": 5}))
+    assert moving["memory"] == plan["memory"] + 1025 * 4
+    fresh = {"sampler.options.every": 1, "train.steps": 3, "train.epochs": 1}
+    online = make_plan(load_recipe(path, fresh))
+    assert online["memory"] == plan["memory"] + 1025 * 4, "the reference stays"
     assert plan["disk"] == 1025 * 4 + 100 * 60 * 4 + 200 * 40 * 11
 
 

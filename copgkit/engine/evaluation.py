@@ -18,7 +18,7 @@ import torch
 
 from copgkit.components import Evaluator
 from copgkit.engine import ranks
-from copgkit.engine.policy import Policy
+from copgkit.engine.policy import FrozenPolicy, Policy
 from copgkit.engine.scoring import Panel
 from copgkit.progress import Progress
 from copgkit.types import Estimate, Evaluation, GenerationSettings, Group, Prompt, Sample
@@ -33,7 +33,7 @@ class Examination:
     """Held-out prompts, the panel that scores them and the evaluators that measure the samples."""
 
     policy: Policy
-    reference: Policy
+    reference: FrozenPolicy
     prompts: Sequence[Prompt]
     panel: Panel
     evaluators: Sequence[Evaluator]
@@ -59,7 +59,7 @@ class Examination:
             row.update(as_metrics(evaluator.evaluate(evaluation)))
         return row, samples
 
-    def _samples(self, model: Policy) -> list[list[Sample]]:
+    def _samples(self, model: FrozenPolicy) -> list[list[Sample]]:
         groups = self._generate(model)
         verdicts = self.panel.judge(groups)
         self._tell_failures([verdict.failure for row in verdicts for verdict in row])
@@ -80,7 +80,7 @@ class Examination:
                 f" {failed[0]}"
             )
 
-    def _generate(self, model: Policy) -> list[Group]:
+    def _generate(self, model: FrozenPolicy) -> list[Group]:
         groups: list[Group] = []
         with self.progress.phase("evaluate: generate", total=len(self.prompts), unit="prompts") as phase:
             for chunk in _chunks(self.prompts):
@@ -92,7 +92,7 @@ class Examination:
             self.progress.warning(f"evaluation: {left_out} prompts are longer than policy.max_prompt_tokens: left out.")
         return groups
 
-    def _log_ratios(self, model: Policy, groups: Sequence[Group]) -> list[list[float]]:
+    def _log_ratios(self, model: FrozenPolicy, groups: Sequence[Group]) -> list[list[float]]:
         if model is self.reference:
             return [[0.0] * len(group.completions) for group in groups]
         return ranks.share_out(groups, self._policy_to_reference)

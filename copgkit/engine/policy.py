@@ -25,6 +25,28 @@ class EncodingReport:
     groups_too_small: int = 0  # fewer than two completions were left
 
 
+class FrozenPolicy(Protocol):
+    """What a reference is asked."""
+
+    def log_probs(self, groups: Sequence[Group]) -> Tensor:
+        """As `Policy.log_probs`."""
+        ...
+
+    def generate(
+        self, prompts: Sequence[Prompt], completions_per_prompt: int, settings: GenerationSettings
+    ) -> list[list[Completion]]:
+        """As `Policy.generate`."""
+        ...
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Its weights."""
+        ...
+
+    def frozen_copy(self) -> FrozenPolicy:
+        """Another one with the same weights."""
+        ...
+
+
 class Policy(Protocol):
     """A causal language model or a tabular softmax; one training loop serves both.
 

@@ -25,7 +25,7 @@ from typing import Protocol
 import torch
 
 from copgkit.engine import ranks
-from copgkit.engine.policy import Policy
+from copgkit.engine.policy import FrozenPolicy, Policy
 from copgkit.types import Group, ScoredGroup
 
 _GROUPS_KEPT = 20_000  # their log-probabilities take a few megabytes
@@ -68,7 +68,7 @@ class Reference:
     spared and computed: completions whose log-probabilities the shelf had, and completions that took a forward pass.
     """
 
-    policy: Policy
+    policy: FrozenPolicy
     every: int | None = None
     decay: float = 0.0
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -162,7 +162,7 @@ class Reference:
 
 
 @torch.no_grad()
-def log_probs_of(reference: Policy, group: Group) -> LogProbs:
+def log_probs_of(reference: FrozenPolicy, group: Group) -> LogProbs:
     """The log-probabilities of a group's completions, from a pass of its own."""
     (logp_K,) = reference.log_probs([group]).double().tolist()
     return tuple(logp_K)

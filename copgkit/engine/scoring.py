@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from copgkit.components import RewardSource
 from copgkit.engine import ranks
 from copgkit.engine.asking import Asker
 from copgkit.engine.judge import Judge
@@ -123,6 +124,13 @@ class Panel:
             "failures": dict(self.failures.most_common(_REASONS_KEPT)),
             "scores": {one.label: ranks.summed({"from-store": one.spared, "asked": one.asked}) for one in self.askers},
         }
+
+    def release(self) -> list[str]:
+        """Lets the sources free what they can have again, and gives the labels of those that do so."""
+        able = [asker for asker in self.askers if type(asker.source).release is not RewardSource.release]
+        for asker in able:
+            asker.source.release()
+        return [asker.label for asker in able]
 
     def close(self) -> None:
         """Releases what the sources hold; not of one that still hangs in a call."""

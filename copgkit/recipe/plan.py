@@ -17,7 +17,7 @@ from copgkit.recipe.resolve import Part, ResolvedRecipe
 from copgkit.recipe.schema import CausalLMSettings
 
 BYTES = {"float32": 4, "bfloat16": 2}
-COPIES = 5  # policy, reference, gradients and the two states of AdamW
+COPIES = 4  # policy, gradients and the two states of AdamW
 ACTIVATIONS_PER_LAYER = 34  # bytes per token and hidden unit in 16 bits, without attention weights: arXiv:2205.05198
 LOGITS = 4 * (2**26 + 3 * 4_000_000)  # bytes: logits that are kept, and slices that are worked on
 TOKENS_PER_FORWARD = 4_096  # on a CPU, where the recipe does not say
@@ -162,8 +162,9 @@ class _Planner:
 
     def _memory(self, policy: CausalLMSettings, facts: ModelFacts, longest: int) -> Figure:
         train = self.recipe.train
-        moving = self.recipe.reference.refresh_every is not None  # the loss then has a reference of its own
-        states = product(facts.parameters, BYTES[policy.dtype], COPIES + moving)
+        # Offline the reference is released before training; one that moves is a copy of its own.
+        references = (self.steps_per_round is not None) + (self.recipe.reference.refresh_every is not None)
+        states = product(facts.parameters, BYTES[policy.dtype], COPIES + references)
         tokens = self._tokens_at_once(policy)
         width = 1 if train.precision == "bf16" or policy.dtype == "bfloat16" else 2
         per_layer = 2 if train.gradient_checkpointing else ACTIVATIONS_PER_LAYER
@@ -172,7 +173,7 @@ class _Planner:
             layers += ACTIVATIONS_PER_LAYER  # the one layer that is being recomputed
         activations = product(tokens, facts.hidden, layers, width)
         how = (
-            "weights, reference, gradients, two AdamW states, and at full length"
+            f"weights, {'reference, ' if references else ''}gradients, two AdamW states, and at full length"
             f" {ACTIVATIONS_PER_LAYER * width} bytes a token, layer and hidden unit; logits exist a slice at a time"
         )
         logits = LOGITS if facts.vocabulary is not None else None

@@ -72,6 +72,13 @@ class RewardSourceContract(Contract):
         with self.made() as fresh:
             self._same(first, self._score(fresh, self._completions), "from another instance with the same options")
 
+    def test_it_scores_as_before_when_it_was_released(self) -> None:
+        with self.made() as source:
+            before = self._score(source, self._completions)
+            source.release()
+            after = self.unless_it_raises("scoring after release()", lambda: self._score(source, self._completions))
+        self._same(before, after, "after release(), which frees only what can be had again")
+
     def test_no_completions_get_no_scores(self) -> None:
         with self.made() as source:
             scores = self.unless_it_raises("scoring an empty list", lambda: self._score(source, []))

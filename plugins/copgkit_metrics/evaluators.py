@@ -106,6 +106,10 @@ class MetricFigures(Evaluator):
         """Looks at the name; the metric itself is loaded at the first use."""
         self._loader = MetricLoader(self.options, self.context, f"evaluator '{self.context.name}'")
 
+    def release(self) -> None:
+        """Lets go of a metric that may hold a model."""
+        self._loader.release()
+
     def evaluate(self, evaluation: Evaluation) -> Mapping[str, Estimate]:
         """Its numbers. A list of one value for each completion gives a mean with its interval; a number over the whole
         set stands without one, because the metric gives none."""

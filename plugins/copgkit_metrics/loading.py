@@ -57,6 +57,11 @@ class MetricLoader:
                 raise self._refusal(fault) from fault
         return self._metric
 
+    def release(self) -> None:
+        """Lets go of a metric that may hold a model: any but ours."""
+        if not self.is_ours:
+            self._metric = None
+
     @property
     def is_loaded(self) -> bool:
         return self._metric is not None

@@ -54,6 +54,10 @@ class MetricReward(RewardSource):
         scored = iter(self._all(pairs) if self._loader.is_ours or self.options.batch else map(self._one, pairs))
         return [Score.abstain("no answer") if answer is None else next(scored) for answer in answers]
 
+    def release(self) -> None:
+        """Lets go of a metric that may hold a model."""
+        self._loader.release()
+
     def fingerprint(self) -> str:
         """Changes with the options and with the metric's code."""
         return f"{super().fingerprint()}:{self._loader.version()}"

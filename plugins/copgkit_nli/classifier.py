@@ -79,12 +79,6 @@ class Classifier:
         self._model.to(device)
         return self
 
-    @property
-    def commit(self) -> str | None:
-        """The commit of a hub model."""
-        commit: str | None = self._model.config._commit_hash
-        return commit
-
     def parts(self, sentence: str) -> list[str]:
         """The sentence, or its parts where it is longer than allowed; nothing if the tokenizer sees nothing in it."""
         count = self._count(sentence)

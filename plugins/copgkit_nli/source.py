@@ -95,12 +95,19 @@ class Entailment(RewardSource):
     def fingerprint(self) -> str:
         """Changes with the checkpoint's content (a folder) or commit (a hub model), and with every option but those
         that change the speed alone."""
-        content = self.context.digest(self.options.model) or self._classifier().commit
+        model, revision = self.options.model, self.options.revision
+        content = self.context.digest(model) or self.context.commit(model, revision)
+        if content is None:
+            self._classifier()  # says why it cannot be had
         return f"{type(self).__qualname__}:{self.options.model_dump_json(exclude={'batch_size', 'device'})}:{content}"
+
+    def release(self) -> None:
+        """Lets go of the weights."""
+        self._loaded = None
 
     def close(self) -> None:
         """Releases the model."""
-        self._loaded = None
+        self.release()
 
     @property
     def _where(self) -> str:

@@ -46,12 +46,6 @@ class Classifier:
         limit = min(length for length in longest if length)
         return cls(model.eval(), tokenizer, head, limit, pad_id, can_share(model, pad_id, limit))
 
-    @property
-    def commit(self) -> str | None:
-        """The commit of a hub model."""
-        found: str | None = self.model.config._commit_hash
-        return found
-
     def values(self, inputs: Sequence[Input], batch_size: int) -> list[float]:
         """The chosen output for each input, in order; inputs that begin alike are read together if the model can."""
         import torch

@@ -3,7 +3,8 @@
     rewards:
       - {use: reward-model, options: {model: assets/tldr-reward, max_tokens: 256}}
 
-The model is loaded at the first score, works without gradient and dropout, and is released by `close`.
+The model is loaded at the first score, works without gradient and dropout, and is released when it will not be asked
+for a while; the next score loads it again.
 """
 
 from __future__ import annotations
@@ -95,8 +96,15 @@ class RewardModel(RewardSource):
 
     def fingerprint(self) -> str:
         """Changes with the options and with the checkpoint's content (a folder) or commit (a hub model)."""
-        content = self.context.digest(self.options.model)
-        return f"{super().fingerprint()}:{content or self._load().commit}"
+        model, revision = self.options.model, self.options.revision
+        content = self.context.digest(model) or self.context.commit(model, revision)
+        if content is None:
+            self._load()  # says why it cannot be had
+        return f"{super().fingerprint()}:{content}"
+
+    def release(self) -> None:
+        """Lets go of the weights."""
+        self._classifier = None
 
     def close(self) -> None:
         """Releases the model, and says how many inputs were shortened in all."""
@@ -105,7 +113,8 @@ class RewardModel(RewardSource):
                 f"{self._where}: {self._truncated} of {self._scored} inputs were too long and lost a part of their"
                 " prompt."
             )
-        self._classifier, self._scored, self._truncated = None, 0, 0
+        self.release()
+        self._scored = self._truncated = 0
 
     @property
     def _where(self) -> str:
