@@ -189,6 +189,7 @@ def test_spans_are_views_where_they_are_even_and_copies_where_not():
     assert even.take(value).tolist() == [[1, 2], [5, 6], [9, 10]]
     assert even.take(value).data_ptr() == value[1:].data_ptr()
     assert uneven.take(value).tolist() == [[0, 1, 2], [4, 4, 4]]
+    assert uneven.take(value, filler=-1.0).tolist() == [[0, 1, 2], [4, -1, -1]]
     assert uneven.flat(uneven.take(value)).tolist() == [0, 1, 2, 4]
     for spans in (even, uneven):
         target = torch.zeros(12)

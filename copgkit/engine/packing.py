@@ -79,14 +79,30 @@ class Spans:
         """Flat positions of all tokens of all stretches, in order."""
         return self.index_SL[self.valid_SL]
 
-    def take(self, value_N: Tensor) -> Tensor:
-        """Values of flat tokens [N, ...] as rows [S, L, ...]."""
-        return value_N[self.index_SL] if self.step is None else self._view(value_N, self.step)
+    @cached_property
+    def _places(self) -> Tensor:
+        """Where in the rows, laid out flat, those tokens are."""
+        return self.valid_SL.flatten().nonzero()[:, 0]
+
+    @cached_property
+    def _fillers(self) -> Tensor:
+        """Where in the rows, laid out flat, another token stands in."""
+        return (~self.valid_SL).flatten().nonzero()[:, 0]
+
+    def take(self, value_N: Tensor, filler: float | None = None) -> Tensor:
+        """Values of flat tokens [N, ...] as rows [S, L, ...]; filler takes the place of tokens that stand in."""
+        if self.step is not None:
+            return self._view(value_N, self.step)
+        value_X = value_N.index_select(0, self.index_SL.flatten())
+        if filler is not None and not self.whole:
+            value_X.index_fill_(0, self._fillers, filler)
+        value_SL: Tensor = value_X.unflatten(0, self.index_SL.shape)
+        return value_SL
 
     def put(self, value_N: Tensor, value_SL: Tensor) -> None:
         """Writes rows [S, L, ...] to their flat tokens."""
         if self.step is None:
-            value_N[self.tokens] = self.flat(value_SL)
+            value_N.index_copy_(0, self.tokens, self.flat(value_SL))
         else:
             self._view(value_N, self.step).copy_(value_SL)
 
@@ -99,7 +115,8 @@ class Spans:
 
     def flat(self, value_SL: Tensor) -> Tensor:
         """Values of rows as flat tokens, in the order of `tokens`."""
-        return value_SL.flatten(0, 1) if self.whole else value_SL[self.valid_SL]
+        value_X = value_SL.flatten(0, 1)
+        return value_X if self.whole else value_X.index_select(0, self._places)
 
     def _view(self, value_N: Tensor, step: int) -> Tensor:
         rows, length = self.index_SL.shape

@@ -77,7 +77,8 @@ class _SharedAttention(torch.autograd.Function):
             own = [_heads_first(blocks.own.take(tensor)) for tensor in (query_NHD, key_NHD, value_NHD)]
             to_own = _fused(*own, is_causal=True, scale=scale)
             joined, lse = _join(_flat(blocks.tails, *to_prompt), _flat(blocks.own, *to_own))
-            output_NHD[blocks.own.tokens], lse_NH[blocks.own.tokens] = joined, lse
+            output_NHD.index_copy_(0, blocks.own.tokens, joined)
+            lse_NH.index_copy_(0, blocks.own.tokens, lse)
         ctx.save_for_backward(query_NHD, key_NHD, value_NHD, output_NHD, lse_NH)
         ctx.blocks, ctx.scale = blocks, scale
         return output_NHD
@@ -122,10 +123,7 @@ def _rows(
     spans: Spans, grad_NHD: Tensor, query_NHD: Tensor, output_NHD: Tensor, lse_NH: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradient, query, output and normaliser as stretches; what only fills up has no weight and no gradient."""
-    grad_SLHD, lse_SLH = spans.take(grad_NHD), spans.take(lse_NH)
-    if not spans.whole:
-        grad_SLHD = grad_SLHD * spans.valid_SL[..., None, None]
-        lse_SLH = lse_SLH.masked_fill(~spans.valid_SL[..., None], _NEVER)
+    grad_SLHD, lse_SLH = spans.take(grad_NHD, filler=0), spans.take(lse_NH, filler=_NEVER)
     query_SLHD, output_SLHD = spans.take(query_NHD), spans.take(output_NHD)
     return (
         _heads_first(grad_SLHD),
