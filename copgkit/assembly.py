@@ -81,6 +81,7 @@ class Assembly:
 
         policy = CausalLMPolicy.load(
             device=self.device,
+            seed=self.resolved.recipe.seed,
             gradient_checkpointing=self.resolved.recipe.train.gradient_checkpointing and not frozen,
             tokens_per_forward=self.resolved.recipe.train.tokens_per_forward,
             **self._model_options(settings),
@@ -109,7 +110,8 @@ class Assembly:
         from copgkit.engine.vllm_generator import VllmGenerator
 
         options = self._model_options(settings)
-        del options["attention"]  # vLLM chooses its own
+        for ours in ("attention", "lora", "quantise"):  # vLLM chooses its own, and an adapter changes nothing yet
+            del options[ours]
         return VllmGenerator.load(**options)
 
     def _model_options(self, settings: CausalLMSettings) -> dict[str, Any]:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from copgkit.engine.policy import Policy
 
 _NOT_NUMBERS = {
-    "use", "model", "revision", "tokenizer", "chat_template", "stop", "max_prompt_tokens", "max_completion_tokens"
+    "use", "model", "revision", "tokenizer", "chat_template", "stop", "max_prompt_tokens", "max_completion_tokens",
+    "lora",
 }  # fmt: skip
 """Settings of a policy that say which weights and which tokens there are: the key has those themselves."""
 

@@ -138,7 +138,8 @@ class _Run:
         """The whole run, in order."""
         self._evaluate()
         self._train()
-        self.policy.save(self.folder.model)
+        if self.main:
+            self.policy.save(self.folder.model)
         if self.step != self._last_evaluated:
             self._evaluate()
         return self._report()

@@ -49,7 +49,8 @@ def recipe(tmp_path, tiny_policy_folder, write_jsonl):
                 "with": [{"use": "reward-summary"}, {"use": "kl"}],
             },
         }
-        data["train"] = data["train"] | sections.pop("train", {})
+        for section in ("train", "policy"):
+            data[section] = data[section] | sections.pop(section, {})
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump(data | sections, sort_keys=False))
         return path
@@ -86,17 +87,19 @@ def _assert_same_weights(one, other):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "train"),
+    ("sampler", "train", "policy"),
     [
-        (OFFLINE, {}),
-        (OFFLINE, {"groups_per_step": 4, "tokens_per_forward": 32}),  # the second step has one group for two processes
-        (ON_POLICY, {"steps": 3}),
-        (REPLAY, {"steps": 4}),
+        (OFFLINE, {}, {}),
+        # The second step has one group for two processes.
+        (OFFLINE, {"groups_per_step": 4, "tokens_per_forward": 32}, {}),
+        (ON_POLICY, {"steps": 3}, {}),
+        (REPLAY, {"steps": 4}, {}),
+        (ON_POLICY, {"steps": 3}, {"lora": {"rank": 2}}),
     ],
-    ids=["offline", "a step of one group", "on-policy", "replay"],
+    ids=["offline", "a step of one group", "on-policy", "replay", "adapters"],
 )
-def test_two_processes_end_with_the_weights_of_one(recipe, tmp_path, sampler, train):
-    path = recipe(sampler=sampler, train=train)
+def test_two_processes_end_with_the_weights_of_one(recipe, tmp_path, sampler, train, policy):
+    path = recipe(sampler=sampler, train=train, policy=policy)
     alone, steps, rows = _run(path, tmp_path / "alone")
     asked = _asked(tmp_path)
     (tmp_path / "scores.sqlite").unlink()

@@ -10,7 +10,8 @@ Legend: G groups, K completions of the largest group, B completions of all group
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 
 from copgkit.engine import loading, ranks
+from copgkit.engine import lora as adapters
 from copgkit.engine.codec import Codec, completion_ids
 from copgkit.engine.decoding import CopyingDecoder, Decoder, find_way
 from copgkit.engine.generation import complete
@@ -69,6 +71,7 @@ class CausalLMPolicy:
         module.eval()
         loading.require_room(module, max_prompt_tokens, max_completion_tokens)
         loading.require_causal(module, self.device)
+        self._is_base = False  # a reference that is the module without its adapters
         self._narrow = loading.takes_positions(module, self.device)
         self.way = find_way(module, self.device, self._narrow)
         forms, self.findings = choose_forms(module, self.device, max_prompt_tokens, max_completion_tokens)
@@ -92,17 +95,23 @@ class CausalLMPolicy:
         gradient_checkpointing: bool = False,
         tokens_per_forward: int | None = None,
         stop: Sequence[str] = (),
+        lora: Mapping[str, Any] | None = None,
+        quantise: str | None = None,
+        seed: int = 0,
     ) -> CausalLMPolicy:
         """The policy of a folder or hub model; the keys are those of a recipe's `policy` section, explained there.
 
-        tokenizer and revision: a tokenizer of its own comes without the model's revision. Raises ModelError.
+        tokenizer and revision: a tokenizer of its own comes without the model's revision. seed: of what an adapter
+        starts with. Raises ModelError.
         """
-        module = loading.load_module(model, revision, dtype, attention, trust_remote_code)
+        module = loading.load_module(model, revision, dtype, attention, trust_remote_code, device, quantise)
         codec = loading.load_codec(
             tokenizer or model, module, None if tokenizer else revision, chat_template, trust_remote_code
         )
+        if lora is not None:
+            adapters.attach(module, **lora, base=model, seed=seed)
         return cls(
-            module.to(device),
+            module,
             codec,
             max_prompt_tokens=max_prompt_tokens,
             max_completion_tokens=max_completion_tokens,
@@ -155,15 +164,16 @@ class CausalLMPolicy:
         Entries beyond a group's own K are 0 and carry no gradient.
         """
         packed = [self._tokens(group) for group in groups]
-        if torch.is_grad_enabled():  # one pass: the caller decides the memory by the groups that it gives
-            logp_B: Tensor = self.module(self.forms.pack(packed, self.device))[0]
-        else:
-            logp_B = in_passes(self.module, self.forms, packed, self.device, self.tokens_per_forward)
+        with self._weights():
+            if torch.is_grad_enabled():  # one pass: the caller decides the memory by the groups that it gives
+                logp_B: Tensor = self.module(self.forms.pack(packed, self.device))[0]
+            else:
+                logp_B = in_passes(self.module, self.forms, packed, self.device, self.tokens_per_forward)
         return _scatter(logp_B, groups)
 
     def entropies(self, groups: Sequence[Group]) -> Tensor:
         """Entropy of the next-token distributions in nats, summed over each completion's tokens [G, K]; no gradient."""
-        with torch.no_grad():
+        with torch.no_grad(), self._weights():
             entropy_B = self.module(self.forms.pack([self._tokens(one) for one in groups], self.device), True)[1]
         return _scatter(entropy_B, groups)
 
@@ -225,22 +235,45 @@ class CausalLMPolicy:
         module.train()  # transformers ignores the setting in evaluation mode; there is no dropout to switch on
 
     def frozen_copy(self) -> CausalLMPolicy:
-        """The reference: the weights as they are now, without gradients. Prompts stay tokenised for both."""
+        """The reference: the weights as they are now, without gradients. Prompts stay tokenised for both.
+
+        Beside adapters that are yet to be trained it is the same model with these switched off, and takes no memory.
+        """
         frozen = copy.copy(self)
-        frozen.module = copy.deepcopy(self._unwrapped()).eval().requires_grad_(False)
+        if self._is_base or (adapters.is_attached(self.model) and adapters.changes_nothing(self.model)):
+            frozen.module, frozen._is_base = self._unwrapped(), True
+        else:
+            frozen.module = copy.deepcopy(self._unwrapped()).eval().requires_grad_(False)
         return frozen
 
     def save(self, folder: Path) -> None:
-        """Writes model (safetensors) and tokenizer so that transformers' `from_pretrained` reads them back."""
+        """Writes model (safetensors) and tokenizer so that transformers' `from_pretrained` reads them back.
+
+        With adapters the model is written with their updates added, and they alone in a folder within. Beside weights
+        of four bits, to which nothing can be added, the adapter is all there is: `from_pretrained` finds its base.
+        """
         model: Any = self.model
-        model.save_pretrained(folder)
+        if not adapters.is_attached(model):
+            model.save_pretrained(folder)
+        elif getattr(model, "is_quantized", False):
+            adapters.save_adapter(model, folder)
+        else:
+            model.save_pretrained(folder, state_dict=adapters.merged_weights(model))
+            adapters.save_adapter(model, folder / adapters.ADAPTER)
         self.codec.save(folder)
 
     def release(self) -> None:
-        """Frees the memory of the weights; the policy cannot be used any more."""
+        """Frees the memory of the weights; the policy cannot be used any more. Those of a reference that shares the
+        policy's stay."""
+        if self._is_base:
+            return
         self.model.to("meta")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _weights(self) -> AbstractContextManager[None]:
+        """While it lasts, the module has this policy's weights: of a reference that shares it, the base model's."""
+        return adapters.switched_off(self.model) if self._is_base else nullcontext()
 
     def _unwrapped(self) -> CompletionLogProbs:
         module: CompletionLogProbs = extract_model_from_parallel(self.module)
@@ -271,15 +304,16 @@ class CausalLMPolicy:
         per_prompt = len(streams[0])
         module.eval()
         try:
-            written = complete(
-                lambda: self._decoder(module, prompts, per_prompt, max_tokens),
-                [name for row in streams for name in row],
-                self.codec.stop_ids,
-                max_tokens,
-                settings,
-                self.device,
-                self.stops.end if self.stops.strings else None,
-            )
+            with self._weights():
+                written = complete(
+                    lambda: self._decoder(module, prompts, per_prompt, max_tokens),
+                    [name for row in streams for name in row],
+                    self.codec.stop_ids,
+                    max_tokens,
+                    settings,
+                    self.device,
+                    self.stops.end if self.stops.strings else None,
+                )
         finally:
             module.train(was_training)
         return [written[start : start + per_prompt] for start in range(0, len(written), per_prompt)]

@@ -75,7 +75,7 @@ def align(
     """
     accelerator = accelerator or make_accelerator(settings)
     optimiser: torch.optim.Optimizer = torch.optim.AdamW(
-        policy.parameters(),
+        [parameter for parameter in policy.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,

@@ -27,6 +27,7 @@ def check_combinations(recipe: Recipe, sampler: SamplerFacts, faults: Faults) ->
     _rewards(recipe, faults)
     _beta(recipe, sampler, faults)
     _objective(recipe, faults)
+    _policy(recipe, faults)
     _reference(recipe, faults)
     _sampling(recipe, sampler, faults)
     _evaluation(recipe, faults)
@@ -75,8 +76,18 @@ def _objective(recipe: Recipe, faults: Faults) -> None:
             faults.add(("objective", key), words)
 
 
+def _policy(recipe: Recipe, faults: Faults) -> None:
+    policy = recipe.policy
+    if isinstance(policy, CausalLMSettings) and policy.quantise and policy.lora is None:
+        words = "weights of four bits cannot be trained. Give policy.lora, whose adapters are, or leave this out."
+        faults.add(("policy", "quantise"), words)
+
+
 def _reference(recipe: Recipe, faults: Faults) -> None:
     reference = recipe.reference
+    if reference.refresh_every is not None and getattr(recipe.policy, "lora", None) is not None:
+        words = "with policy.lora the reference is the model without its adapters, which stays. Leave one of them out."
+        faults.add(("reference", "refresh_every"), words)
     if reference.decay and reference.refresh_every is None:
         words = "it says how a refresh is done, and there is none. Give reference.refresh_every."
         faults.add(("reference", "decay"), words)

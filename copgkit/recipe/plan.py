@@ -162,9 +162,10 @@ class _Planner:
 
     def _memory(self, policy: CausalLMSettings, facts: ModelFacts, longest: int) -> Figure:
         train = self.recipe.train
-        # Offline the reference is released before training; one that moves is a copy of its own.
+        # Offline the reference is released before training; one that moves is a copy of its own. Beside adapters it is
+        # the policy's own weights, which have no gradients, and the adapters themselves hardly count.
         references = (self.steps_per_round is not None) + (self.recipe.reference.refresh_every is not None)
-        states = product(facts.parameters, BYTES[policy.dtype], COPIES + references)
+        states = product(facts.parameters, BYTES[policy.dtype], 1 if policy.lora else COPIES + references)
         tokens = self._tokens_at_once(policy)
         width = 1 if train.precision == "bf16" or policy.dtype == "bfloat16" else 2
         per_layer = 2 if train.gradient_checkpointing else ACTIVATIONS_PER_LAYER
@@ -173,7 +174,7 @@ class _Planner:
             layers += ACTIVATIONS_PER_LAYER  # the one layer that is being recomputed
         activations = product(tokens, facts.hidden, layers, width)
         how = (
-            f"weights, {'reference, ' if references else ''}gradients, two AdamW states, and at full length"
+            f"{_kept(policy, references)}, and at full length"
             f" {ACTIVATIONS_PER_LAYER * width} bytes a token, layer and hidden unit; logits exist a slice at a time"
         )
         logits = LOGITS if facts.vocabulary is not None else None
@@ -221,6 +222,13 @@ def _rounded_up(count: int | None, each: float) -> int | None:
 def _sum(*terms: int | None) -> int | None:
     known = [term for term in terms if term is not None]
     return sum(known) if len(known) == len(terms) else None
+
+
+def _kept(policy: CausalLMSettings, references: int) -> str:
+    """What is as large as the model."""
+    if policy.lora:
+        return "weights"
+    return f"weights, {'reference, ' if references else ''}gradients, two AdamW states"
 
 
 def _unknown_because(facts: ModelFacts, counted: str) -> str:

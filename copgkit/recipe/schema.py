@@ -46,6 +46,19 @@ class RewardUse(Use):
         return self.name or self.use
 
 
+class LoraSettings(Section):
+    """Low-rank adapters: few weights are trained, and the model without them is the reference, at no further memory.
+
+    Needs the extra copgkit[peft]. Adapters have no dropout: noise would not cancel between policy and reference.
+    """
+
+    rank: PositiveInt = Field(16, description="Of each update: a layer of n by m gets rank * (n + m) trained weights.")
+    alpha: PositiveFloat = Field(32.0, description="Updates are scaled by alpha / rank.")
+    target: Literal["all-linear"] | list[str] = Field(
+        "all-linear", description="The layers that get one, by the ends of their names; all-linear: all but the head."
+    )
+
+
 class CausalLMSettings(Section):
     """A causal language model in Hugging Face format."""
 
@@ -54,6 +67,12 @@ class CausalLMSettings(Section):
     revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
     tokenizer: str | None = Field(None, description="Where the tokenizer is, if not with the model.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="The type that the weights are loaded in.")
+    lora: LoraSettings | None = Field(
+        None, description="Train adapters instead of all weights: `copgkit describe lora`."
+    )
+    quantise: Literal["4bit"] | None = Field(
+        None, description="4bit keeps the frozen weights in four bits (QLoRA; needs lora and the package bitsandbytes)."
+    )
     attention: str | None = Field(None, description="transformers' attn_implementation; null lets it choose.")
     chat_template: str | None = Field(None, description="A Jinja file that replaces the tokenizer's template.")
     max_prompt_tokens: PositiveInt = Field(512, description="Longer prompts are left out, counted and reported.")
@@ -235,6 +254,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "recipe": Recipe,
     "causal-lm": CausalLMSettings,
     "tabular": TabularSettings,
+    "lora": LoraSettings,
     "rewards": RewardUse,
     "scoring": ScoringSettings,
     "objective": ObjectiveSettings,
