@@ -7,6 +7,7 @@ They come from a server that has imported torch once, so that a test does not wa
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import tempfile
@@ -14,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-_SECONDS = 180
+_SECONDS = 600
 _IMPORTED_ONCE = [
     "copgkit.runner", "copgkit.engine.causal_lm", "copgkit.engine.training", "transformers.models.llama.modeling_llama",
     "datasets", "evaluate", "matplotlib.backends.backend_svg",
@@ -68,6 +69,7 @@ def _serve(answers: Any, place: dict[str, str], work: Callable[..., Any], argume
 
     os.environ.update(place)
     torch.set_num_threads(1)
+    faulthandler.dump_traceback_later(_SECONDS - 10)  # where each process waits, for the log
     rank = int(place["RANK"])
     try:
         ranks.join()
