@@ -44,6 +44,7 @@ def measure(options: Options) -> list[Table]:
                 for name in ("TRL", "copgkit")
             }
             each = {name: size / (2 * pairs) / 1e6 for name, size in used.items()}
+            options.say("  " + ", ".join(f"{name}: {size:.1f} MB a completion" for name, size in each.items()))
             place = {"prompt": cell.prompt, "completions per prompt": cell.completions_per_prompt, "groups": groups}
             table.add(
                 [

@@ -27,6 +27,7 @@ def _where(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     device = f", {machine['accelerator']}" if "accelerator" in machine else ""
     return (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, {machine['memory GB']} GB"
-        f"{device}; load before the start {machine['load at the start']}. {machine['system']}; {versions}.\n"
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory GB']} GB{device};"
+        f" threads: {machine['threads']}; load before the start: {machine['load at the start']}."
+        f" {machine['system']}; {versions}.\n"
     )

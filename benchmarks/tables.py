@@ -36,7 +36,7 @@ class Table:
     def as_markdown(self) -> str:
         """A heading, the table and the note."""
         head = [_line(self.columns), _line(["---"] * len(self.columns))]
-        parts = [f"### {self.title}", "\n".join([*head, *map(_line, self.rows)]), self.note]
+        parts = [f"#### {self.title}", "\n".join([*head, *map(_line, self.rows)]), self.note]
         return "\n\n".join(part for part in parts if part) + "\n"
 
 

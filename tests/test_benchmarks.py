@@ -151,7 +151,7 @@ def test_a_table_reads_the_same_on_the_terminal_and_in_markdown():
     table = Table("Steps", ("K", "ratio"), note="A note.")
     table.add(("2", "6.5 (6 to 7)"), {"k": 2})
     assert table.as_text() == "Steps\nK         ratio\n2  6.5 (6 to 7)\nA note."
-    assert table.as_markdown() == "### Steps\n\n| K | ratio |\n| --- | --- |\n| 2 | 6.5 (6 to 7) |\n\nA note.\n"
+    assert table.as_markdown() == "#### Steps\n\n| K | ratio |\n| --- | --- |\n| 2 | 6.5 (6 to 7) |\n\nA note.\n"
     with pytest.raises(ValueError, match="Steps: 1 cells for 2 columns"):
         table.add(("4",), {})
 
@@ -170,8 +170,8 @@ def test_a_sections_tables_take_their_place_and_leave_the_rest_of_the_page(tmp_p
     update("training", MACHINE, [table], path)
     text = path.read_text()
     assert "old" not in text
-    assert "### Steps" in text.split("<!-- training -->")[1]
-    assert "A, 2 cores, 1 threads, 8 GB; load before the start 0.1. B; torch 2." in text
+    assert "#### Steps" in text.split("<!-- training -->")[1]
+    assert "A, 2 cores, 8 GB; threads: 1; load before the start: 0.1. B; torch 2." in text
     assert text.startswith("Top.\n<!-- memory -->\nkept\n<!-- end -->\n")
     assert text.endswith("<!-- end -->\nBottom.\n")
     with pytest.raises(ValueError, match="no `<!-- other -->`"):
