@@ -42,9 +42,12 @@ def compare(cell: Cell, options: Options) -> dict[str, list[Elapsed]]:
     """What both took for all completions of the cell's groups, in each repeat, by name."""
     prompts = [group.prompt for group in draw_groups(cell, cell.groups)]
     with model_folder(cell.shape, cell.prompt + cell.completion) as folder:
-        module = _load(cell, folder)
-    watches = [Stopwatch(cell.device), Stopwatch(cell.device)]
-    sides: list[Side] = [Plain(cell, module, prompts, watches[0]), Copgkit(cell, module, prompts, watches[1])]
+        # One for each: a policy changes how its module attends.
+        plain, ours = _load(cell, folder), _load(cell, folder)
+    sides: list[Side] = [
+        Plain(cell, plain, prompts, Stopwatch(cell.device)),
+        Copgkit(cell, ours, prompts, Stopwatch(cell.device)),
+    ]
     return interleave(sides, options.repeats, options.steps, options.say)
 
 

@@ -23,7 +23,7 @@ from copgkit.engine.scoring import Panel
 from copgkit.progress import Progress
 from copgkit.types import Estimate, Evaluation, GenerationSettings, Group, Prompt, Sample
 
-_PROMPTS_PER_CALL = 64
+_PROMPTS_PER_CALL = 256
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from copgkit import CopgkitError, GenerationSettings, Generator, Group, Prompt, Sampler, SamplingPlan
 from copgkit_samplers.turns import Turns
 
-_PROMPTS_PER_CALL = 64
+_PROMPTS_PER_CALL = 256
 
 
 class Generating(Sampler):
