@@ -52,7 +52,8 @@ class Session:
         self._is_ready = False
         self._asked = ""
         self._buffer = bytearray()
-        self._wall_left = _READY_SECONDS
+        self._waited = 0.0
+        self._patience = _READY_SECONDS
         their_requests, self._requests = os.pipe()
         self._replies, their_replies = os.pipe()
         try:
@@ -124,7 +125,7 @@ class Session:
         if not self._is_ready:
             self._receive_reply("ready")
             self._is_ready = True
-            self._wall_left = self._limits.wall_seconds
+            self._waited, self._patience = 0.0, self._limits.wall_seconds
 
     def _receive_reply(self, asked: str) -> dict[str, Plain]:
         (length,) = COUNT.unpack(self._read(COUNT.size))
@@ -177,7 +178,7 @@ class Session:
         while True:
             started = time.monotonic()
             ready = poll.poll(1000 * _TICK_SECONDS)
-            self._wall_left -= time.monotonic() - started
+            self._waited += time.monotonic() - started
             if ready:
                 return any(found == descriptor for found, _ in ready)
             self._check_limits()
@@ -195,14 +196,13 @@ class Session:
             self._end("killed", f"more than {self._limits.threads} threads")
         if self._slot.folder_is_on_host and holds_more_than(self._slot.settings.scratch, self._limits.disk_mb):
             self._end("output", f"more than {self._limits.disk_mb} MB in files")
-        if self._wall_left > 0:
+        if self._waited < self._patience:
             return
         queued = self._watched.queued_seconds()
-        passed = self._limits.wall_seconds - self._wall_left
-        detail = f"{passed:.2f} s passed, {used:.2f} s of it running and {queued:.2f} s queueing to run"
-        if passed - queued > self._limits.wall_seconds:
+        detail = f"{self._waited:.2f} s passed, {used:.2f} s of it running and {queued:.2f} s queueing to run"
+        if self._waited - queued > self._patience:
             self._end("timeout", detail)
-        if passed > _STARVED_AFTER * self._limits.wall_seconds:
+        if self._waited > _STARVED_AFTER * self._patience:
             self._end("starved", detail)
 
     def _left(self) -> NoReturn:
