@@ -70,6 +70,7 @@ class World:
         self._packets.bind(("127.0.0.1", self.port))
         self._packets.setblocking(False)
         self._bystander = subprocess.Popen(["sleep", "600"], env={"CANARY": self.token})
+        self._others = {pid for pid, parent, _ in _processes() if parent == os.getpid()}  # of other tests, and this one
         self._before = signal.signal(signal.SIGUSR1, lambda *_: self.visits.append("a signal"))
         os.environ["CANARY"] = self.token
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become children of this process
@@ -97,7 +98,7 @@ class World:
     def survivors(self):
         """Processes of this test that still live, once its pools are closed; killed ones get a moment to be gone."""
         for _ in range(20):
-            alive = [line for pid, parent, line in _processes() if parent == os.getpid() and pid != self._bystander.pid]
+            alive = [line for pid, parent, line in _processes() if parent == os.getpid() and pid not in self._others]
             if not alive:
                 break
             time.sleep(0.1)

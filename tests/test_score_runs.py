@@ -13,7 +13,7 @@ import yaml
 import copgkit
 from copgkit import RewardError
 from copgkit.cli import main
-from copgkit.engine import training
+from copgkit.engine import accumulation
 from copgkit.engine.objectives import Objective
 from copgkit.store import ScoreStore, default_store_path, read_groups, stored_sources
 
@@ -209,7 +209,7 @@ def test_too_many_failures_stop_a_run_with_the_reasons(recipe, tmp_path):
 def test_what_was_optimised_is_what_was_logged(recipe, tmp_path, monkeypatch):
     """The rewards in groups/, those in the metrics and the tensor that the objective is given are the same numbers."""
     batches, given = [], []
-    collate, objective = training.collate, Objective.__call__
+    collate, objective = accumulation.collate, Objective.__call__
 
     def noted_collate(*arguments):
         batches.append(collate(*arguments))
@@ -219,7 +219,7 @@ def test_what_was_optimised_is_what_was_logged(recipe, tmp_path, monkeypatch):
         given.append(reward_GK)
         return objective(self, logp_GK, ref_logp_GK, reward_GK, *rest)
 
-    monkeypatch.setattr(training, "collate", noted_collate)
+    monkeypatch.setattr(accumulation, "collate", noted_collate)
     monkeypatch.setattr(Objective, "__call__", noted_objective)
     rewards = [
         {"use": "counting", "weight": 0.7, "clip": [-0.45, 0.25], "scale": 1 / 3, "shift": 0.1},
