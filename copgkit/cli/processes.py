@@ -24,6 +24,7 @@ from copgkit.launched import FAULT_FILE, MEETING_FILE, is_one_of_several
 
 _SECONDS_TO_END = 10.0
 _SECONDS_BETWEEN_LOOKS = 0.05
+_SECONDS_FOR_THE_CAUSE = 2.0
 _LINES_SHOWN = 20
 
 
@@ -146,13 +147,22 @@ def _first_failed(team: Sequence[_Member], received: Sequence[int]) -> _Member |
     while not received:
         statuses = [member.process.poll() for member in team]
         if any(statuses):
-            time.sleep(_SECONDS_BETWEEN_LOOKS)  # who failed by the same fault has told it by now
-            failed = [member for member in team if member.process.poll()]
-            return min(failed, key=lambda member: member.order)
+            return min(_all_failed(team), key=lambda member: member.order)
         if all(status == 0 for status in statuses):
             return None
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     return None
+
+
+def _all_failed(team: Sequence[_Member]) -> list[_Member]:
+    """Those that have failed, after a moment in which others may fail by the same fault. A breakdown may be the
+    consequence of a fault that another process is yet to tell, and gets a longer one."""
+    deadline = time.monotonic() + _SECONDS_FOR_THE_CAUSE
+    while True:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        statuses = [member.process.poll() for member in team]
+        if 2 in statuses or None not in statuses or time.monotonic() > deadline:
+            return [member for member, status in zip(team, statuses, strict=True) if status]
 
 
 def _end(team: Sequence[_Member]) -> None:
