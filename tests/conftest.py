@@ -10,6 +10,8 @@ import pytest
 # Whatever asks a hub must fail at once instead of reaching out. Hub libraries read this when they are imported, which
 # may be while tests are collected, before any fixture runs.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# The models are so small that threads wait for each other longer than they compute. torch reads this on import.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test may read what an earlier one, or a run of the user's, has scored; and metric scripts are copied into a folder
 # and imported from there. Both folders go with the tests.
 _CACHE = tempfile.TemporaryDirectory(prefix="copgkit-tests-")
