@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from datasets import Dataset, disable_progress_bars
@@ -15,13 +14,11 @@ from benchmarks.cells import Cell
 from benchmarks.copgkit_on_policy import reward_of
 from benchmarks.material import TokenGroup, text_of
 from benchmarks.timing import Watch
-from benchmarks.trl_training import Laps, common_settings
+from benchmarks.trl_training import Laps, TrlSide, common_settings
 
 
-class TrlOnPolicy:
+class TrlOnPolicy(TrlSide):
     """Takes optimiser steps, each on completions that the policy has just written."""
-
-    name = "TRL"
 
     def __init__(
         self, cell: Cell, folder: Path, groups: Sequence[TokenGroup], watch: Watch, completions_per_forward: int
@@ -38,12 +35,6 @@ class TrlOnPolicy:
             callbacks=[Laps(watch)],
         )
         self.trainer.remove_callback(PrinterCallback)
-
-    def run(self, steps: int) -> list[Any]:
-        """What each of so many steps took. The optimiser lives on between calls."""
-        self.trainer.args.max_steps = steps
-        self.trainer.train()
-        return list(self.watch.laps)
 
 
 def on_policy_settings(cell: Cell, folder: Path, completions_per_forward: int) -> RLOOConfig:

@@ -20,10 +20,22 @@ from benchmarks.material import TokenGroup, text_of
 from benchmarks.timing import Watch
 
 
-class TrlPairs:
-    """Takes optimiser steps on pairs."""
+class TrlSide:
+    """One of TRL's trainers, as a side that takes optimiser steps."""
 
     name = "TRL"
+    trainer: Any
+    watch: Watch
+
+    def run(self, steps: int) -> list[Any]:
+        """What each of so many steps took, fetching its batch included. The optimiser lives on between calls."""
+        self.trainer.args.max_steps = steps
+        self.trainer.train()
+        return list(self.watch.laps)
+
+
+class TrlPairs(TrlSide):
+    """Takes optimiser steps on pairs."""
 
     def __init__(
         self, cell: Cell, folder: Path, groups: Sequence[TokenGroup], watch: Watch, pairs_per_forward: int
@@ -39,12 +51,6 @@ class TrlPairs:
             callbacks=[Laps(watch)],
         )
         self.trainer.remove_callback(PrinterCallback)
-
-    def run(self, steps: int) -> list[Any]:
-        """What each of so many steps took, fetching its batch included. The optimiser lives on between calls."""
-        self.trainer.args.max_steps = steps
-        self.trainer.train()
-        return list(self.watch.laps)
 
 
 def pair_settings(cell: Cell, folder: Path, pairs_per_forward: int) -> DPOConfig:

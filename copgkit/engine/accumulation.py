@@ -61,10 +61,10 @@ class Accumulation:
         need as many: who has fewer adds passes of no weight."""
         figures = StepFigures()
         by_length = sorted(examples, key=lambda example: self.policy.forward_tokens([example.scored.group]))
-        batches = list(self._batches(ranks.share_of(by_length)))
-        own = sum(len(self._parts(few)) for few in batches)
+        batches = [(few, self._parts(few)) for few in self._batches(ranks.share_of(by_length))]
+        own = sum(len(parts) for _, parts in batches)
         most = max(ranks.gathered(own))
-        passes = itertools.chain.from_iterable(self._passes(few, len(examples), figures) for few in batches)
+        passes = itertools.chain.from_iterable(self._passes(*batch, len(examples), figures) for batch in batches)
         for number in range(most):
             with nullcontext() if number == most - 1 else self.accelerator.no_sync(self.policy.module):
                 loss = next(passes) if number < own else 0 * self._log_probs([by_length[0].scored.group]).sum()
@@ -76,11 +76,12 @@ class Accumulation:
         for some in stretches(len(by_length), lambda some: self._fits([by_length[n] for n in some])):
             yield [by_length[n] for n in some]
 
-    def _passes(self, few: Sequence[Example], groups_in_step: int, figures: StepFigures) -> Iterator[Tensor]:
+    def _passes(
+        self, few: Sequence[Example], parts: Sequence[range], groups_in_step: int, figures: StepFigures
+    ) -> Iterator[Tensor]:
         """What is back-propagated of a batch, one graph after the other; its figures are added with the first."""
         batch = collate(self.policy, few)
         groups = [scored.group for scored in batch.groups]
-        parts = self._parts(few)
         with nullcontext() if len(parts) == 1 else torch.no_grad():
             logp_GK = self._log_probs(groups)
         if len(parts) > 1:

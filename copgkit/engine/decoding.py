@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from copgkit.engine.cache import cache_of, spread
+from copgkit.engine.loading import is_coarse
 from copgkit.engine.packing import PAD
 from copgkit.engine.shared_decoding import NotShareable, SharedDecoder
 from copgkit.errors import ModelError
@@ -131,8 +132,7 @@ def find_way(module: torch.nn.Module, device: torch.device, narrow: bool) -> Way
     except (AttributeError, KeyError, TypeError, IndexError, RuntimeError, ValueError) as fault:
         return Way(False, reason=f"the shared way failed on this architecture ({' '.join(str(fault).split())[:200]})")
     gap = ((shared - plain).abs().max() / plain.std()).item()
-    coarse = next(module.parameters()).dtype in (torch.bfloat16, torch.float16)
-    if gap <= (_TOLERANCE_COARSE if coarse else _TOLERANCE):
+    if gap <= (_TOLERANCE_COARSE if is_coarse(module) else _TOLERANCE):
         return Way(True, gap)
     return Way(False, gap, f"the shared way gives logits that differ from plain forward passes by {gap:.2g}")
 

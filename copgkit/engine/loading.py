@@ -100,6 +100,11 @@ def takes_positions(module: torch.nn.Module, device: torch.device) -> bool:
     return chosen.shape == wanted.shape and _same(chosen, wanted, module)
 
 
+def is_coarse(module: torch.nn.Module) -> bool:
+    """Whether the weights have 16 bits, so that two ways to compute the same number differ visibly."""
+    return next(module.parameters()).dtype in (torch.bfloat16, torch.float16)
+
+
 def require_causal(module: torch.nn.Module, device: torch.device) -> None:
     """Raises ModelError if a later token changes an earlier prediction, as in an encoder that was loaded by mistake."""
     one, other = (_probe(module, device, [[0, 1, last]])[:, :2] for last in (0, 1))
@@ -147,9 +152,8 @@ def _probe(module: torch.nn.Module, device: torch.device, tokens: list[list[int]
 
 def _same(one: Tensor, other: Tensor, module: torch.nn.Module) -> bool:
     """Equal up to the rounding of the weights' type, relative to how much the logits vary."""
-    coarse = next(module.parameters()).dtype in (torch.bfloat16, torch.float16)
     largest_gap, spread = (one - other).abs().max().item(), other.std().item()
-    return largest_gap <= (5e-2 if coarse else 1e-4) * spread
+    return largest_gap <= (5e-2 if is_coarse(module) else 1e-4) * spread
 
 
 def _zero_dropout(holder: object) -> None:

@@ -144,7 +144,7 @@ def _masks(model: torch.nn.Module, pack: Pack, window: int | None) -> Tensor | d
     kinds = set(getattr(config, "layer_types", None) or ())
 
     def shaped(mask: Tensor) -> Tensor:
-        if getattr(config, "_attn_implementation", "eager") in ("sdpa",):
+        if getattr(config, "_attn_implementation", "eager") == "sdpa":
             return mask
         dtype = next(model.parameters()).dtype
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from copgkit.engine import shared_attention
+from copgkit.engine.loading import is_coarse
 from copgkit.engine.log_probs import CompletionLogProbs, Forms, output_head
 from copgkit.engine.packing import TokenGroup
 
@@ -107,7 +108,7 @@ def _agrees(
         reason = " ".join(str(refusal).split())[:120]
         findings.append(Finding(f"the model does not take '{way}' ({type(refusal).__name__}: {reason})"))
         return False
-    coarse = next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
+    coarse = is_coarse(model)
     gap, allowed = _gap(found.logp_B, wanted.logp_B, coarse)
     slope, steep = _slope(found.gradients, wanted.gradients), 0.2 if coarse else 1e-3
     if gap <= allowed and slope <= steep:
