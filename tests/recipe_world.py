@@ -1,8 +1,14 @@
-"""A little world for recipe tests: one plugin of every kind in a file, and a recipe that uses them."""
+"""Little worlds for recipe tests: one plugin of every kind in a file with a recipe that uses them, which is never run;
+and recipes that are run, over a few posts with a tiny model."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 PLUGIN = """
 from pydantic import Field
@@ -91,4 +97,26 @@ def write_recipe(folder: Path, *changes: tuple[str, str], text: str = RECIPE) ->
     (folder / "world.py").write_text(PLUGIN)
     path = folder / "r.yaml"
     path.write_text(text)
+    return path
+
+
+def write_run(
+    folder: Path, model: Path, posts: Sequence[Mapping[str, Any]], files: Mapping[str, str], **sections: Any
+) -> Path:
+    """Writes the posts, the files by name, and a recipe over them that samples from the reference and has these
+    sections, and gives the recipe's path. A section replaces the one that is there; `policy` changes it, unless it is
+    another kind."""
+    (folder / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    policy = {"model": str(model), "max_prompt_tokens": 32, "max_completion_tokens": 8}
+    changes = sections.pop("policy", {})
+    data = {
+        "policy": changes if "use" in changes else policy | changes,
+        "prompts": {"use": "jsonl", "options": {"path": "posts.jsonl"}},
+        "sampler": {"use": "reference", "options": {"completions_per_prompt": 4}},
+        "objective": {"use": "copg", "beta": 0.5},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(data | sections, sort_keys=False))
     return path

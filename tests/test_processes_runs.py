@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 from process_world import in_processes
+from recipe_world import write_run
 from safetensors.torch import load_file
 
 import copgkit
@@ -29,31 +29,21 @@ REPLAY = {"use": "replay", "options": {"share": 0.4, "sampler": ON_POLICY}}
 
 
 @pytest.fixture
-def recipe(tmp_path, tiny_policy_folder, write_jsonl):
+def recipe(tmp_path, tiny_policy_folder):
     """Writes a recipe of five prompts and 3 groups a step, whose last step of an epoch has 2."""
 
     def write(**sections):
-        write_jsonl("posts.jsonl", [*POSTS, ODD])
-        (tmp_path / "reward.py").write_text(REWARD)
-        data = {
-            "policy": {"model": str(tiny_policy_folder), "max_prompt_tokens": 24, "max_completion_tokens": 8},
-            "prompts": {"use": "jsonl", "options": {"path": "posts.jsonl"}},
+        prompts = {"use": "jsonl", "options": {"path": "posts.jsonl"}}
+        train = {"epochs": 2, "groups_per_step": 3, "learning_rate": 0.003, "warmup": 0.0}
+        usual = {
             "sampler": OFFLINE,
             "rewards": [{"use": "python", "options": {"file": "reward.py", "function": "score"}}],
             "scoring": {"store": "scores.sqlite"},
-            "objective": {"use": "copg", "beta": 0.5},
-            "train": {"epochs": 2, "groups_per_step": 3, "learning_rate": 0.003, "warmup": 0.0},
-            "evaluate": {
-                "every": 2,
-                "prompts": {"use": "jsonl", "options": {"path": "posts.jsonl"}},
-                "with": [{"use": "reward-summary"}, {"use": "kl"}],
-            },
-        }
-        for section in ("train", "policy"):
-            data[section] = data[section] | sections.pop(section, {})
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(data | sections, sort_keys=False))
-        return path
+            "evaluate": {"every": 2, "prompts": prompts, "with": [{"use": "reward-summary"}, {"use": "kl"}]},
+        } | sections
+        usual["train"] = train | sections.get("train", {})
+        usual["policy"] = {"max_prompt_tokens": 24} | sections.get("policy", {})
+        return write_run(tmp_path, tiny_policy_folder, [*POSTS, ODD], {"reward.py": REWARD}, **usual)
 
     return write
 

@@ -9,7 +9,7 @@ import struct
 import numpy
 import pytest
 import torch
-import yaml
+from recipe_world import write_run
 
 import copgkit
 from copgkit import Completion, GenerationSettings, Group, Prompt, ScoredGroup
@@ -192,25 +192,18 @@ def test_a_reference_that_has_moved_neither_reads_nor_writes(policy, scored, sto
 
 
 @pytest.fixture
-def recipe(tmp_path, tiny_policy_folder, write_jsonl):
+def recipe(tmp_path, tiny_policy_folder):
     """Writes a recipe, changed as the test asks, and gives its path."""
 
     def write(**sections):
-        write_jsonl("posts.jsonl", POSTS)
-        (tmp_path / "reward.py").write_text("def score(completion):\n    return completion.count('a')\n")
+        files = {"reward.py": "def score(completion):\n    return completion.count('a')\n"}
         prompts = {"use": "jsonl", "options": {"path": "posts.jsonl"}}
-        data = {
-            "policy": {"model": str(tiny_policy_folder), "max_prompt_tokens": 32, "max_completion_tokens": 8},
-            "prompts": prompts,
-            "sampler": {"use": "reference", "options": {"completions_per_prompt": 4}},
+        usual = {
             "rewards": [{"use": "python", "options": {"file": "reward.py"}}],
-            "objective": {"beta": 0.5},
             "train": {"epochs": 2, "groups_per_step": 3, "learning_rate": 0.003},
             "evaluate": {"prompts": prompts, "with": [{"use": "kl"}]},
-        } | sections
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(data, sort_keys=False))
-        return path
+        }
+        return write_run(tmp_path, tiny_policy_folder, POSTS, files, **usual | sections)
 
     return write
 

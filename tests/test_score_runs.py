@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from recipe_world import write_run
 
 import copgkit
 from copgkit import RewardError
@@ -60,26 +60,19 @@ def register_reward_sources(register):
 
 
 @pytest.fixture
-def recipe(tmp_path, tiny_policy_folder, write_jsonl):
+def recipe(tmp_path, tiny_policy_folder):
     """Writes a recipe over the counting source, changed as the test asks, and gives its path."""
 
     def write(**sections):
-        write_jsonl("posts.jsonl", POSTS)
-        (tmp_path / "counting.py").write_text(COUNTING)
         prompts = {"use": "jsonl", "options": {"path": "posts.jsonl"}}
-        data = {
+        usual = {
             "plugins": ["counting.py"],
-            "policy": {"model": str(tiny_policy_folder), "max_prompt_tokens": 16, "max_completion_tokens": 8},
-            "prompts": prompts,
-            "sampler": {"use": "reference", "options": {"completions_per_prompt": 4}},
+            "policy": {"max_prompt_tokens": 16},
             "rewards": [{"use": "counting"}, {"use": "counting", "name": "other", "options": {"word": "dog"}}],
-            "objective": {"beta": 0.5},
             "train": {"epochs": 1, "groups_per_step": 4, "learning_rate": 1e-9},  # so that evaluations write the same
             "evaluate": {"prompts": prompts, "with": [{"use": "reward-summary"}]},
-        } | sections
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(data, sort_keys=False))
-        return path
+        }
+        return write_run(tmp_path, tiny_policy_folder, POSTS, {"counting.py": COUNTING}, **usual | sections)
 
     return write
 

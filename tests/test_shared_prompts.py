@@ -203,6 +203,26 @@ def test_stretches_take_as_many_neighbours_as_fit_and_one_at_least():
     sizes = [3, 3, 9, 1, 1, 1]
     fits = lambda some: sum(sizes[n] for n in some) <= 6  # noqa: E731
     assert [list(some) for some in stretches(len(sizes), fits)] == [[0, 1], [2], [3, 4, 5]]
+    assert list(stretches(0, fits)) == []
+
+
+@pytest.mark.parametrize("budget", [1, 7, 40, 10**6])
+def test_stretches_are_those_of_asking_number_by_number_at_the_price_of_a_few_looks_at_each(budget):
+    sizes = [1 + 7 * n % 11 for n in range(1_000)]
+    looked_at = 0
+
+    def fits(some):
+        nonlocal looked_at
+        looked_at += len(some)
+        return len(some) * max(sizes[n] for n in some) <= budget  # rows as wide as the widest, as in a padded pass
+
+    one_by_one, start = [], 0
+    for end in range(1, len(sizes) + 1):
+        if end == len(sizes) or (end + 1 - start) * max(sizes[start : end + 1]) > budget:
+            one_by_one.append(range(start, end))
+            start = end
+    assert list(stretches(len(sizes), fits)) == one_by_one
+    assert looked_at <= 12 * len(sizes)
 
 
 # --- the output head -------------------------------------------------------------------------------------------------

@@ -115,12 +115,23 @@ def in_passes(
 
 
 def stretches(count: int, fits: Callable[[range], bool]) -> Iterator[range]:
-    """The numbers below count, neighbours together for as long as they fit, one at least."""
+    """The numbers below count, neighbours together for as long as they fit, one at least. What contains something that
+    does not fit must not fit either: ends are looked for by doubling and halving, so that fits, which itself looks at
+    every number that it is given, is asked only a few times for each stretch."""
     start = 0
-    for end in range(1, count + 1):
-        if end == count or not fits(range(start, end + 1)):
-            yield range(start, end)
-            start = end
+    while start < count:
+        fitting, beyond = 1, 2
+        while start + beyond <= count and fits(range(start, start + beyond)):
+            fitting, beyond = beyond, 2 * beyond
+        beyond = min(beyond, count - start + 1)
+        while beyond - fitting > 1:
+            middle = (fitting + beyond) // 2
+            if fits(range(start, start + middle)):
+                fitting = middle
+            else:
+                beyond = middle
+        yield range(start, start + fitting)
+        start += fitting
 
 
 def _fitting(group: TokenGroup, forms: Forms, budget: int) -> Iterator[range]:
