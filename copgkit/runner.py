@@ -96,14 +96,14 @@ class _Run:
 
     def _assemble(self) -> None:
         """Makes every part, the cheap ones first: a fault in the data shows before a model is loaded."""
+        from copgkit.engine.accelerating import make_accelerator
         from copgkit.engine.evaluation import Examination
         from copgkit.engine.objectives import Objective
-        from copgkit.engine.training import make_accelerator
 
         recipe, parts = self.recipe, self.resolved.parts
         self.settings = _training_settings(self.resolved)
         self.objective = Objective(**recipe.objective.model_dump())
-        self.accelerator = make_accelerator(self.settings, recipe.train.trackers, self.folder.path)
+        self.accelerator = make_accelerator(recipe.train.precision, recipe.train.trackers, self.folder.path)
         assembly = Assembly(self.resolved, self.progress, str(self.accelerator.device))
         prompts = assembly.prompts(parts.prompts)
         held_out = assembly.prompts(parts.evaluation_prompts)[: recipe.evaluate.max_prompts]

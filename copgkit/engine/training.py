@@ -15,18 +15,15 @@ from __future__ import annotations
 import math
 import random
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
 from transformers import get_scheduler
 
+from copgkit.engine.accelerating import make_accelerator, prepared
 from copgkit.engine.accumulation import Accumulation
 from copgkit.engine.batches import StepFigures
 from copgkit.engine.objectives import Objective
@@ -73,7 +70,7 @@ def align(
     then is. on_step(step, row) is called after every step; row is empty on steps that are not logged.
     reference: the one that the rounds were seen by, if it is to follow the policy. tell: gets what a user should know.
     """
-    accelerator = accelerator or make_accelerator(settings)
+    accelerator = accelerator or make_accelerator(settings.precision)
     optimiser: torch.optim.Optimizer = torch.optim.AdamW(
         [parameter for parameter in policy.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
@@ -81,7 +78,7 @@ def align(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    policy.module, optimiser = _prepared(accelerator, policy.module, optimiser)
+    policy.module, optimiser = prepared(accelerator, policy.module, optimiser)
     scheduler = get_scheduler(settings.schedule, optimiser, math.ceil(settings.warmup * total_steps), total_steps)
     accumulation = Accumulation(policy, objective, accelerator, tell)
     shuffler = random.Random(settings.seed)
@@ -105,30 +102,6 @@ def align(
             if step >= total_steps:
                 return step
     return step
-
-
-def make_accelerator(
-    settings: TrainingSettings, trackers: Sequence[str] = (), folder: Path | None = None
-) -> Accelerator:
-    """accelerate's Accelerator for these settings, with trackers such as "tensorboard" writing into folder."""
-    wanted = "bf16" if settings.precision == "bf16" else "no"
-    if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
-        AcceleratorState._reset_state()  # accelerate keeps one state a process; an earlier run had another precision
-    # Buffers never change, and sending them along would make every forward pass wait for the other processes.
-    parallel = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    return Accelerator(
-        mixed_precision=wanted, log_with=list(trackers) or None, project_dir=folder, kwargs_handlers=[parallel]
-    )
-
-
-def _prepared(
-    accelerator: Accelerator, module: torch.nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    """Both as accelerate wraps them for the processes there are."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # accelerate's to mend
-        wrapped: tuple[torch.nn.Module, torch.optim.Optimizer] = accelerator.prepare(module, optimiser)
-    return wrapped
 
 
 def _steps_of(
