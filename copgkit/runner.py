@@ -173,6 +173,7 @@ class _Run:
                 accelerator=self.accelerator,
                 reference=self.moving_reference,
                 tell=self.progress.warning,
+                keep_bad=self._keep_bad,
             )
         if self.accelerator.distributed_type == DistributedType.NO:
             self.accelerator.free_memory()  # it keeps the optimiser, which the last evaluation has no use for
@@ -211,6 +212,12 @@ class _Run:
     def _keep(self, number: int, groups: Sequence[ScoredGroup]) -> None:
         if self.main:
             write_groups(self.folder.groups / f"round-{number:04d}.jsonl", groups)
+
+    def _keep_bad(self, count: int, step: int, examples: Sequence[Example]) -> None:
+        """The groups of a step that was not taken, to be looked at and trained on by themselves."""
+        if self.main:
+            file = self.folder.bad_steps / f"{count:04d}-at-step-{step:06d}.jsonl"
+            write_groups(file, [example.scored for example in examples])
 
     def _after_step(self, step: int, row: dict[str, float], phase: Phase, total: int) -> None:
         self.step = step

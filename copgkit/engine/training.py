@@ -25,11 +25,11 @@ from transformers import get_scheduler
 
 from copgkit.engine.accelerating import make_accelerator, prepared
 from copgkit.engine.accumulation import Accumulation
+from copgkit.engine.bad_steps import BadSteps, Keep
 from copgkit.engine.batches import StepFigures
 from copgkit.engine.objectives import Objective
 from copgkit.engine.policy import Policy
 from copgkit.engine.reference import Example, Reference
-from copgkit.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class TrainingSettings:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     max_grad_norm: float | None = 1.0
+    max_bad_steps: int = 3
     precision: Literal["float32", "bf16"] = "float32"
     log_every: int = 1
     seed: int = 0
@@ -63,12 +64,14 @@ def align(
     accelerator: Accelerator | None = None,
     reference: Reference | None = None,
     tell: Callable[[str], None] = lambda text: None,
+    keep_bad: Keep = lambda count, step, examples: None,
 ) -> int:
     """Trains the policy on the rounds until they or total_steps end, and gives the number of steps taken.
 
     rounds is asked for its next element only when the last one is used up, so that it may draw from the policy as it
     then is. on_step(step, row) is called after every step; row is empty on steps that are not logged.
     reference: the one that the rounds were seen by, if it is to follow the policy. tell: gets what a user should know.
+    keep_bad(count, step, examples): gets the groups of a step that was not taken (engine/bad_steps.py).
     """
     accelerator = accelerator or make_accelerator(settings.precision)
     optimiser: torch.optim.Optimizer = torch.optim.AdamW(
@@ -81,6 +84,7 @@ def align(
     policy.module, optimiser = prepared(accelerator, policy.module, optimiser)
     scheduler = get_scheduler(settings.schedule, optimiser, math.ceil(settings.warmup * total_steps), total_steps)
     accumulation = Accumulation(policy, objective, accelerator, tell)
+    guard = BadSteps(policy, optimiser, settings.max_bad_steps, keep_bad, tell)
     shuffler = random.Random(settings.seed)
     step = 0
     for examples in rounds:
@@ -90,7 +94,8 @@ def align(
                 step_examples = reference.now(step_examples)
             figures = accumulation.over(step_examples)
             norm = accelerator.clip_grad_norm_(policy.parameters(), settings.max_grad_norm or math.inf).item()
-            _require_finite(step + 1, norm, figures, step_examples)
+            if guard.refuses(step + 1, norm, figures.sums["loss"], step_examples):
+                continue
             rate = scheduler.get_last_lr()[0]
             optimiser.step()
             scheduler.step()
@@ -98,7 +103,8 @@ def align(
             step += 1
             if reference is not None:
                 reference.follow(policy, step)
-            on_step(step, _row(step, figures, norm, rate, time.perf_counter() - started, settings))
+            row = _row(step, figures, norm, rate, time.perf_counter() - started, settings)
+            on_step(step, row and row | guard.figures())
             if step >= total_steps:
                 return step
     return step
@@ -113,17 +119,6 @@ def _steps_of(
         shuffler.shuffle(order)
         for start in range(0, len(order), settings.groups_per_step):
             yield order[start : start + settings.groups_per_step]
-
-
-def _require_finite(step: int, norm: float, figures: StepFigures, examples: Sequence[Example]) -> None:
-    loss = figures.sums["loss"]
-    if math.isfinite(norm) and math.isfinite(loss):
-        return
-    places = ", ".join(example.scored.group.prompt.place for example in examples[:3])
-    raise TrainingError(
-        f"step {step}: the loss is {loss} and the gradient norm {norm}; the step was not taken. Its first prompts:"
-        f" {places}. Lower the learning rate, raise beta, or set objective.clip; float32 instead of bf16 also helps."
-    )
 
 
 def _row(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveFloat, PositiveInt, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag
 
 
 class Section(BaseModel):
@@ -201,6 +201,11 @@ class TrainSettings(Section):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's pull of every weight towards 0.")
     max_grad_norm: PositiveFloat | None = Field(
         1.0, description="Gradients are scaled down to this norm; null leaves them."
+    )
+    max_bad_steps: NonNegativeInt = Field(
+        3,
+        description="How many steps whose loss or gradient is not finite are left out, counted and kept in bad-steps/"
+        " before the run stops; 0 stops at the first.",
     )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="bf16 runs forward and backward under autocast."

@@ -19,7 +19,7 @@ class RunFolder:
     """Where the files of a run are.
 
     recipe.yaml as given · resolved.yaml with every default · run.json: provenance · groups/: scored groups ·
-    metrics.jsonl · samples.jsonl · model/ · report.html
+    metrics.jsonl · samples.jsonl · model/ · report.html · bad-steps/: groups of steps that were not taken
     """
 
     path: Path
@@ -46,6 +46,10 @@ class RunFolder:
     @property
     def groups(self) -> Path:
         return self.path / "groups"
+
+    @property
+    def bad_steps(self) -> Path:
+        return self.path / "bad-steps"
 
     @property
     def metrics(self) -> Path:
