@@ -29,6 +29,9 @@ N = TypeVar("N", int, float)
 _PATIENCE = timedelta(days=1)
 """How long a process waits for the others: one may have to ask a slow judge for hours. A process that has died is seen
 at once, by whoever launched it."""
+_kept: list[object] = []
+"""Every meeting of this process. The last reference to one must not go while Python runs: the destructor waits for a
+thread of gloo's with the interpreter locked, and that thread may wait for the interpreter to let go of a tensor."""
 
 
 def join() -> None:
@@ -46,6 +49,7 @@ def join() -> None:
         )
     if "LOCAL_RANK" in os.environ:
         PartialState(cpu=not torch.accelerator.is_available() or _wants_cpu(), timeout=_PATIENCE, **_meeting_place())
+        _kept.append(distributed.group.WORLD)
 
 
 def count() -> int:
