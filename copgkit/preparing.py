@@ -94,6 +94,21 @@ def score_groups(
     return file
 
 
+def scored_data(resolved: ResolvedRecipe, progress: Progress) -> list[ScoredGroup]:
+    """The groups that come with a recipe's data, scored by its sources, without what its `scoring` section drops."""
+    assembly = Assembly(resolved, progress, _device())
+    sampler = assembly.sampler(resolved.parts.sampler, assembly.prompts(resolved.parts.prompts), None, None)
+    store = open_store(resolved, progress)
+    panel = make_panel(resolved, assembly.context, progress, store)
+    try:
+        return panel.score(sampler.draw(None))
+    finally:
+        panel.close()
+        sampler.close()
+        if store is not None:
+            store.close()
+
+
 def _writer(assembly: Assembly, generator: WrittenBy) -> Generator | None:
     """What writes completions; None where the sampler needs nothing written."""
     if assembly.resolved.sampler_facts.plan.generator == "none":

@@ -23,7 +23,7 @@ from copgkit.panel import make_panel, open_store
 from copgkit.progress import Phase, Progress
 from copgkit.recipe import ResolvedRecipe, load_recipe, to_yaml
 from copgkit.reference_shelf import reference_shelf
-from copgkit.report import Summary, diagnose, model_card, summarise, write_report
+from copgkit.report import Summary, cautions, diagnose, inspect_groups, model_card, summarise, write_report
 from copgkit.store import Journal, RunFolder, collect, write_groups, write_samples
 from copgkit.types import GenerationSettings, Sample, ScoredGroup
 
@@ -212,6 +212,9 @@ class _Run:
     def _keep(self, number: int, groups: Sequence[ScoredGroup]) -> None:
         if self.main:
             write_groups(self.folder.groups / f"round-{number:04d}.jsonl", groups)
+        if number == 0 and groups[0].rewards:
+            for warning in cautions(inspect_groups(groups, self.recipe.objective.beta)):
+                self.progress.warning(warning)
 
     def _keep_bad(self, count: int, step: int, examples: Sequence[Example]) -> None:
         """The groups of a step that was not taken, to be looked at and trained on by themselves."""
@@ -242,7 +245,7 @@ class _Run:
         if self.main:
             write_samples(self.folder.samples, self.step, samples, self.examination.reference_samples)
         self.samples = samples
-        for warning in diagnose(self.rows, self.recipe.objective.beta, samples, self.examination.reference_samples):
+        for warning in diagnose(self.rows, samples, self.examination.reference_samples):
             kind = warning.partition(":")[0]
             if kind not in self._told:  # the figures in it change from one evaluation to the next
                 self._told.append(kind)

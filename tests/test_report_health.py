@@ -40,12 +40,12 @@ def samples(*texts):
 
 def test_a_sound_run_has_no_warning():
     various = samples(*(f"completion {i % 9}" for i in range(20)))
-    assert diagnose(metrics(), 0.1, various, various) == []
+    assert diagnose(metrics(), various, various) == []
 
 
 def test_no_rows_and_one_evaluation_give_no_warning():
     assert diagnose([]) == []
-    assert diagnose(metrics()[:1], 0.1) == []
+    assert diagnose(metrics()[:1]) == []
 
 
 def test_a_reward_below_the_references_is_a_collapse_that_the_loss_does_not_show():
@@ -108,23 +108,14 @@ def test_gradients_that_explode_are_told_and_single_spikes_are_not():
     assert diagnose(metrics(norms=lambda step: 1000.0 if step % 15 == 0 else 1.0)) == []
 
 
-def test_a_beta_that_asks_for_more_than_sequences_hold_is_told_with_a_better_one():
-    drawn = {"step": 0, "round/reward/deviation-within-groups": 1.0, "round/tokens/mean": 20.0}
-    assert diagnose([drawn], beta=0.06) == []  # 17 nats over 20 tokens
-    (warning,) = diagnose([drawn], beta=0.01)  # 100 nats over 20 tokens
-    assert "apart by 100 nats" in warning
-    assert "5.0 a token" in warning
-    assert "raise beta to 0.1 or more" in warning
-
-
 def test_one_completion_for_all_prompts_is_told_unless_the_reference_did_the_same():
     same = samples(*["yes"] * 8, *(f"other {i}" for i in range(12)))
     various = samples(*(f"completion {i}" for i in range(20)))
-    assert rules(diagnose([], None, same, various)) == ["repetition"]
-    assert diagnose([], None, same, same) == []
+    assert rules(diagnose([], same, various)) == ["repetition"]
+    assert diagnose([], same, same) == []
 
 
 def test_a_bandit_with_one_prompt_may_repeat_itself():
     prompt = Prompt("one")
     arms = [Sample(Completion(prompt, "a"), {}, 0.0, 0.0)] * 40
-    assert diagnose([], None, arms, samples(*map(str, range(40)))) == []
+    assert diagnose([], arms, samples(*map(str, range(40)))) == []

@@ -17,6 +17,7 @@ import typer
 
 from copgkit.cli.check import check
 from copgkit.cli.describe import describe
+from copgkit.cli.inspect import inspect
 from copgkit.cli.new import new
 from copgkit.cli.plugins import plugins
 from copgkit.cli.run import run
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, check, sample, score, describe, schema, verify):
+for command in (run, check, inspect, sample, score, describe, schema, verify):
     app.command()(command)
 app.add_typer(plugins, name="plugins")
 app.add_typer(new, name="new")

@@ -50,6 +50,11 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "", right: Sequence[int
     return lines
 
 
+def wrapped(text: str) -> list[str]:
+    """A paragraph in lines of the window's width, at most 100 characters."""
+    return textwrap.wrap(text, min(width(), 100), break_on_hyphens=False)
+
+
 def as_yaml(value: Any) -> str:
     """A value as a recipe would hold it, on one line."""
     if isinstance(value, str) and value and value == value.strip() and not set(value) & set("\n:#{}[],\"'"):

@@ -87,6 +87,11 @@ class ResolvedRecipe:
         """The components by the key at which the recipe uses them: "sampler", "rewards[0]", "evaluate.with[0]"."""
         return {part.key: part for part in self.parts}
 
+    @property
+    def default_output(self) -> Path:
+        """Where a run's folder is made if nobody says otherwise."""
+        return self.folder / self.recipe.output if self.recipe.output else Path("runs") / self.path.stem
+
     def values(self) -> Iterator[tuple[str, Any]]:
         """Every value of the recipe by its dotted key, in the order of the schema."""
         for path, value in leaves(plain(self.recipe)):

@@ -59,6 +59,15 @@ def draw_legend(axes: Any, size: int) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=min(size, 4), borderpad=0, handlelength=1.4)
 
 
+def logarithmic(axes: Any, x: bool = False, y: bool = False) -> None:
+    """Logarithmic scales with plain numbers at the powers of ten: labels hold no formulas here."""
+    for wanted, name, axis in ((x, "x", axes.xaxis), (y, "y", axes.yaxis)):
+        if wanted:
+            getattr(axes, f"set_{name}scale")("log")
+            axis.set_major_formatter(lambda value, position: f"{value:g}")
+            axis.set_minor_formatter(lambda value, position: "")
+
+
 def running_mean(values: Sequence[float], reach: int) -> list[float]:
     """The mean over each value and its `reach` neighbours on either side, fewer at the ends."""
     sums = [0.0]

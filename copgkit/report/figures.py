@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from copgkit.report.drawing import INK, PALETTE, Point, draw_legend, draw_lines, finite, svg_image
+from copgkit.report.drawing import INK, PALETTE, Point, draw_legend, draw_lines, finite, logarithmic, svg_image
 from copgkit.report.plain import plain
 from copgkit.types import Curves
 
@@ -37,11 +37,10 @@ def curves_figure(curves: Curves) -> Figure | None:
     if not lines:
         return None
     heights = [point.y for points in lines.values() for point in points]
-    logarithmic = min(heights) > 0 and max(heights) > 100 * min(heights)
+    wide = min(heights) > 0 and max(heights) > 100 * min(heights)
 
     def draw(axes: Any) -> None:
-        if logarithmic:
-            axes.set_yscale("log")
+        logarithmic(axes, y=wide)
         draw_lines(axes, lines, marked=False)
 
     return Figure(curves.title, curves.note, svg_image(draw, curves.x_label, curves.y_label))

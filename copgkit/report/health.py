@@ -1,4 +1,5 @@
-"""Warnings about a run, from its metrics and samples: collapse, over-optimisation, a reward that asks for too much.
+"""Warnings about a run, from its metrics and samples: collapse, over-optimisation, drift. `cautions.py` warns of what
+shows in the scored groups, before training.
 
 Each rule is one function with its threshold at the top. They look at evaluations by generation, because the training
 loss and residual go on falling while a policy collapses (the paper, section 6: too small a beta does not show in the
@@ -21,7 +22,6 @@ KL_LARGE = 25.0  # nats per completion; a best-of-1000 sample has ln 1000 - 1 = 
 KL_SPENT = 5.0  # nats in the later half of a run from which on they must have bought something
 LENGTH_FACTOR = 1.5
 FINISHED_DROP = 0.1
-NATS_PER_TOKEN = 1.0
 GRADIENT_FACTOR = 10.0
 STEPS_JUDGED = 20  # fewer logged steps say nothing about gradients
 SAME_SHARE = 0.3
@@ -30,19 +30,15 @@ UNSEEN_BY_REWARDS = ("faithful/", "rouge/")
 
 
 def diagnose(
-    rows: Sequence[Row],
-    beta: float | None = None,
-    samples: Sequence[Sample] = (),
-    reference_samples: Sequence[Sample] = (),
+    rows: Sequence[Row], samples: Sequence[Sample] = (), reference_samples: Sequence[Sample] = ()
 ) -> list[str]:
     """Plain warnings with advice; none for a sound run.
 
-    beta: the run's, for the rule about the reward's scale. samples: those of the last evaluation and the reference's
-    for the same prompts, for the rule about repetition.
+    samples: those of the last evaluation and the reference's for the same prompts, for the rule about repetition.
     """
     held = [figures_of(row) for row in evaluations(rows)]
     found = [rule(held[0], held[-1], held) for rule in _RULES] if len(held) > 1 else []
-    found += [_unseen_collapse(rows), _gradients(rows), _scale(rows, beta), _sameness(samples, reference_samples)]
+    found += [_unseen_collapse(rows), _gradients(rows), _sameness(samples, reference_samples)]
     return [warning for warning in found if warning]
 
 
@@ -178,22 +174,6 @@ def _gradients(rows: Sequence[Row]) -> str | None:
     return (
         f"gradients: their norm rose from {early:.3g} to {late:.3g} (medians of the first and last quarter). Lower the"
         " learning rate or set objective.clip."
-    )
-
-
-def _scale(rows: Sequence[Row], beta: float | None) -> str | None:
-    """The optimum would need larger log-ratios than sequences of this length have room for."""
-    row = next((row for row in rows if "round/reward/deviation-within-groups" in row), None)
-    if row is None or not beta or "round/tokens/mean" not in row:
-        return None
-    nats = row["round/reward/deviation-within-groups"] / beta
-    tokens = row["round/tokens/mean"]
-    if nats <= NATS_PER_TOKEN * tokens:
-        return None
-    return (
-        f"beta: with beta = {beta:g} the optimum would move completions of one prompt apart by {nats:.0f} nats (the"
-        f" rewards' deviation over beta), {nats / tokens:.1f} a token. Expect collapse: raise beta"
-        f" to {row['round/reward/deviation-within-groups'] / (NATS_PER_TOKEN * tokens) * 2:.2g} or more."
     )
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from copgkit.report.figures import run_figures
-from copgkit.report.plain import plain
+from copgkit.report.pages import render
 from copgkit.report.summary import Line, Summary, as_cells, number
 from copgkit.store.run_folder import RunFolder, write_whole
-from copgkit.types import Curves, Sample, Score
+from copgkit.types import Curves, Sample
 
 _FIRST_SAMPLES = 10
 _EXTREME_SAMPLES = 5
@@ -46,18 +46,8 @@ def write_report(
     curves: Sequence[Curves] = (),
 ) -> Path:
     """Writes the report and gives its path. record: what run.json holds."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_harmless,
-    )
-    environment.filters["said"] = said
-    page = environment.get_template("report.html").render(
+    page = render(
+        "report.html",
         title=folder.path.name,
         summary=summary,
         tiles=[(line, number(line.after.value, line.name)) for line in _tiles(summary)],
@@ -85,18 +75,6 @@ def chosen_pairs(samples: Sequence[Sample], reference_samples: Sequence[Sample])
     lost = [replace(pair, why="largest loss") for pair in ranked[:_EXTREME_SAMPLES] if (pair.gain or 0.0) < 0]
     gained = [replace(pair, why="largest gain") for pair in ranked[-_EXTREME_SAMPLES:] if (pair.gain or 0.0) > 0]
     return [*first, *reversed(gained), *lost]
-
-
-def said(score: Score) -> str:
-    """What a source said, in words: its number, an abstention, or a failure with the reason."""
-    if score.failure is not None:
-        return f"failed: {score.failure}"
-    return "abstained" if score.value is None else f"{score.value:.3f}"
-
-
-def _harmless(value: Any) -> Any:
-    """Applied to all that the template shows; markup that jinja has made itself keeps its type."""
-    return plain(value) if type(value) is str else value
 
 
 def _tiles(summary: Summary) -> list[Line]:

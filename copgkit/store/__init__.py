@@ -8,7 +8,7 @@ from copgkit.store.journal import Journal, read_metrics
 from copgkit.store.log_prob_shelf import LogProbShelf
 from copgkit.store.provenance import collect, file_hash, installed_versions, machine, plugin_versions
 from copgkit.store.row_files import open_lines, read_rows
-from copgkit.store.run_folder import RunFolder
+from copgkit.store.run_folder import RunFolder, newest_run
 from copgkit.store.samples import read_samples, write_samples
 from copgkit.store.score_keys import SourceIdentity
 from copgkit.store.score_upkeep import StoredSource, exported, prune, stored_sources
@@ -29,6 +29,7 @@ __all__ = [
     "group_schema",
     "installed_versions",
     "machine",
+    "newest_run",
     "open_lines",
     "plugin_versions",
     "prune",

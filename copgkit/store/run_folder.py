@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,6 +93,15 @@ class RunFolder:
         with contextlib.suppress(OSError):  # something else lies there
             self.groups.rmdir()
             self.path.rmdir()
+
+
+def newest_run(wanted: Path) -> Path | None:
+    """The run folder of this name, or with a number behind (`tldr-2`), whose groups were written last; None without
+    one that holds groups."""
+    candidates = [wanted, *wanted.parent.glob(f"{glob.escape(wanted.name)}-[0-9]*")]
+    written = {path: max((file.stat().st_mtime_ns for file in path.glob("groups/*")), default=0) for path in candidates}
+    newest = max(candidates, key=lambda path: written[path])
+    return newest if written[newest] else None
 
 
 def write_whole(path: Path, pieces: Iterable[str]) -> None:
