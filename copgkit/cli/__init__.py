@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from copgkit.cli.check import check
+from copgkit.cli.compare import compare
 from copgkit.cli.describe import describe
 from copgkit.cli.inspect import inspect
 from copgkit.cli.new import new
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, check, inspect, sample, score, describe, schema, verify):
+for command in (run, check, inspect, compare, sample, score, describe, schema, verify):
     app.command()(command)
 app.add_typer(plugins, name="plugins")
 app.add_typer(new, name="new")

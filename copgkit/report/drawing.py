@@ -102,14 +102,14 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def svg_image(draw: Callable[[Any], None], x_label: str, y_label: str) -> str:
-    """One picture as a data URI; the same data gives the same bytes."""
+def svg_image(draw: Callable[[Any], None], x_label: str, y_label: str, tall: bool = False) -> str:
+    """One picture as a data URI; the same data gives the same bytes. tall: twice the size, for what needs room."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context(_STYLE):
-        canvas = Canvas(figsize=(5.4, 3.0), layout="constrained")
+        canvas = Canvas(figsize=(8.6, 5.0) if tall else (5.4, 3.0), layout="constrained")
         canvas.patch.set_alpha(0)
         axes = canvas.subplots()
         axes.patch.set_alpha(0)

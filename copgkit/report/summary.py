@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,7 +55,7 @@ class Line:
     @property
     def label(self) -> str:
         """The name as people say it."""
-        return _LABELS.get(self.name) or self.name.replace("/raw-mean", " (raw)")
+        return label_of(self.name)
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,16 @@ class Cells(NamedTuple):
     is_clear: bool
 
 
+def label_of(name: str) -> str:
+    """A figure's name as people say it."""
+    return _LABELS.get(name) or name.replace("/raw-mean", " (raw)")
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Names of figures, those that a reader looks for first in front."""
+    return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+
+
 def evaluations(rows: Sequence[Row]) -> list[Row]:
     """The rows that hold an evaluation, in order."""
     return [row for row in rows if any(name.startswith("eval/") for name in row)]
@@ -136,8 +146,7 @@ def summarise(rows: Sequence[Row], reference_rewards: Sequence[float] = ()) -> S
     if not held:
         return Summary(steps, ())
     before, after = figures_of(held[0]), figures_of(held[-1])
-    names = sorted(after, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
-    lines = [Line(name, before.get(name) if len(held) > 1 else None, after[name]) for name in names]
+    lines = [Line(name, before.get(name) if len(held) > 1 else None, after[name]) for name in ordered(after)]
     return Summary(steps, lines, _gain(lines, reference_rewards))
 
 
@@ -185,15 +194,16 @@ def _cells(line: Line) -> Cells:
     return Cells(
         line.label,
         "" if before is None else number(before.value, line.name),
-        "" if before is None else _ends(before, line.name),
+        "" if before is None else ends(before, line.name),
         number(after.value, line.name),
-        _ends(after, line.name),
+        ends(after, line.name),
         "" if line.difference is None else change(line.difference, line.name),
         line.is_clear,
     )
 
 
-def _ends(interval: Interval, name: str) -> str:
+def ends(interval: Interval, name: str) -> str:
+    """An interval as text; empty where nothing is known of its width."""
     if interval.low == interval.high or not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return ""
     low, high = (number(end, name).removesuffix(" %") for end in (interval.low, interval.high))
