@@ -89,7 +89,7 @@ def seconds_per_completion(recipe: Path, cell: Cell, processes: int, threads: in
     )
     if finished.returncode:
         raise RuntimeError(f"{processes} processes failed:\n{finished.stderr[-2000:]}")
-    written = Path(finished.stdout.splitlines()[-1]) / "metrics.jsonl"
+    written = Path(finished.stdout.splitlines()[-1]) / "timing.jsonl"
     rows = [json.loads(line) for line in written.read_text(encoding="utf-8").splitlines()]
     rates = [row["train/tokens-per-second/value"] for row in rows if "train/tokens-per-second/value" in row]
     return [cell.completion / rate for rate in rates[1:]]

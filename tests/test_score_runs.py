@@ -94,8 +94,8 @@ def test_no_completion_is_scored_twice_within_a_run(recipe, tmp_path, calls):
     result = copgkit.run(recipe(), output=tmp_path / "out")
     asked = calls()
     assert len(set(asked)) == len(asked) > 0
-    hits = sum(row.get("reward/counting/store-hits", 0) for row in result.rows)
-    misses = sum(row.get("reward/counting/store-misses", 0) for row in result.rows)
+    hits = sum(row.get("reward/counting/store-hits", 0) for row in result.timings)
+    misses = sum(row.get("reward/counting/store-misses", 0) for row in result.timings)
     assert misses == sum(line.startswith("counting ") for line in asked)
     assert hits + misses == 16 + 4 + 4  # the groups, the reference's samples, the policy's
     scoring = json.loads((result.folder / "run.json").read_text())["scoring"]
@@ -120,8 +120,8 @@ def test_changing_what_is_done_with_scores_causes_no_reward_call(recipe, tmp_pat
     for what, change in CHANGES.items():
         again = copgkit.run(path, set=change, output=tmp_path / "again")
         assert calls() == [], what
-        assert any(row.get("reward/counting/store-hits") == 16 for row in again.rows), what
-        assert all(row.get("reward/counting/store-misses", 0) == 0 for row in again.rows), what
+        assert any(row.get("reward/counting/store-hits") == 16 for row in again.timings), what
+        assert all(row.get("reward/counting/store-misses", 0) == 0 for row in again.timings), what
 
 
 def test_changing_one_option_of_one_source_rescores_that_source_alone(recipe, tmp_path, calls):

@@ -20,7 +20,8 @@ class RunFolder:
     """Where the files of a run are.
 
     recipe.yaml as given · resolved.yaml with every default · run.json: provenance · groups/: scored groups ·
-    metrics.jsonl · samples.jsonl · model/ · report.html · bad-steps/: groups of steps that were not taken
+    metrics.jsonl · timing.jsonl: figures that depend on the clock or on what a store held · samples.jsonl · model/ ·
+    report.html · bad-steps/: groups of steps that were not taken
     """
 
     path: Path
@@ -55,6 +56,10 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def timing(self) -> Path:
+        return self.path / "timing.jsonl"
 
     @property
     def samples(self) -> Path:

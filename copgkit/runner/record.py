@@ -1,0 +1,91 @@
+"""What a run leaves to be read: the record of what ran, the model card and the report."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from copgkit.components import Context
+from copgkit.recipe import ResolvedRecipe, to_yaml
+from copgkit.report import Summary, model_card, write_report
+from copgkit.runner.log import Log
+from copgkit.runner.parts import Parts
+from copgkit.store import RunFolder, collect
+from copgkit.types import Sample
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave. folder holds model, report, metrics, groups and samples; rows are the metrics as logged, timings
+    the figures that depend on the clock or on what a store held already."""
+
+    folder: Path
+    steps: int
+    summary: Summary
+    warnings: Sequence[str]
+    rows: Sequence[Mapping[str, float]]
+    timings: Sequence[Mapping[str, float]] = ()
+
+
+def record_of(parts: Parts, log: Log, summary: Summary, started: datetime, warnings: Sequence[str]) -> dict[str, Any]:
+    """What run.json says: what ran, on what, with which result. Every process has to ask."""
+    from copgkit.engine import ranks
+
+    resolved = parts.resolved
+    values = dict(resolved.values())
+    paths = {
+        key: value for key, value in values.items() if isinstance(value, str) and key not in ("output", "scoring.store")
+    }
+    paths |= {f"plugins[{n}]": file for n, file in enumerate(resolved.recipe.plugins)}
+    changed = {key: str(value) for key, value in values.items() if resolved.origins.get(key) == "--set"}
+    return collect(resolved.path, paths, resolved.recipe.seed, started) | {
+        "result": summary.headline,
+        "steps": log.step,
+        "overrides": changed,
+        "components": {part.key: f"{part.registered.name} ({part.registered.owner})" for part in resolved.parts},
+        "found": parts.found(),
+        "device": str(parts.accelerator.device),
+        "processes": ranks.count(),
+        "warnings": list(warnings),
+        "scoring": parts.panel.record(),
+        "reference": parts.moving_reference.record(),
+        "speed": _speed(log),
+    }
+
+
+def write_outcome(
+    folder: RunFolder, parts: Parts, log: Log, samples: Sequence[Sample], summary: Summary, record: Mapping[str, Any]
+) -> None:
+    """Writes the model card, the report and, last, run.json: a run that has it is finished."""
+    resolved = parts.resolved
+    if resolved.recipe.policy.use == "causal-lm":
+        card = model_card(summary, record, *_base_model(resolved), to_yaml(resolved))
+        folder.write_model_card(card)
+    write_report(
+        folder,
+        log.rows,
+        samples,
+        parts.examination.reference_samples,
+        summary,
+        record["warnings"],
+        record,
+        [figure for evaluator in parts.evaluators for figure in evaluator.figures()],
+    )
+    folder.write_run_json(record)
+
+
+def _base_model(resolved: ResolvedRecipe) -> tuple[str, bool]:
+    """The model that training began with, and whether it is one of a hub."""
+    base: str = resolved.recipe.policy.model  # type: ignore[union-attr]
+    return base, not Context(folder=resolved.folder).path(base).exists()
+
+
+def _speed(log: Log) -> dict[str, float]:
+    """The median rate of the steps that were logged."""
+    name = "train/tokens-per-second/value"
+    rates = [row[name] for row in log.timings if name in row]
+    return {"tokens-per-second": round(statistics.median(rates), 1)} if rates else {}
