@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def _blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+    return re.findall(rf"```{language}[^\n]*\n(.*?)```", README, flags=re.S)
 
 
 def test_exactly_two_commands_do_all_the_set_up():
@@ -28,14 +28,14 @@ def test_exactly_two_commands_do_all_the_set_up():
 def test_the_scored_groups_recipe_trains_on_the_row_it_shows(tmp_path, tiny_policy_folder):
     (row,), (recipe, *_) = _blocks("json"), _blocks("yaml")
     (tmp_path / "scored.jsonl").write_text(row)
-    (tmp_path / "mine.yaml").write_text(recipe.replace("path/or/hub-name", str(tiny_policy_folder)))
+    (tmp_path / "mine.yaml").write_text(recipe.replace("owner/name", str(tiny_policy_folder)))
     result = copgkit.run(tmp_path / "mine.yaml", output=tmp_path / "out", set={"policy.max_prompt_tokens": 32})
     assert result.steps == 1
 
 
 def test_the_several_rewards_that_it_shows_are_a_recipes(tmp_path):
     recipe, rewards, *_ = _blocks("yaml")
-    (tmp_path / "several.yaml").write_text(re.sub(r"rewards: .*\n", rewards, recipe.replace("path/or/", "owner/")))
+    (tmp_path / "several.yaml").write_text(re.sub(r"rewards: .*\n", rewards, recipe))
     resolved = copgkit.load_recipe(tmp_path / "several.yaml").recipe
     assert [reward.clip for reward in resolved.rewards] == [(-4.0, 4.0), None]
     assert resolved.scoring.on_failure == "drop-group"
@@ -56,13 +56,15 @@ def test_both_rewards_that_it_shows_score(tmp_path, tiny_policy_folder):
     assert any("reward/brevity/raw-mean" in row and "reward/python/raw-mean" in row for row in result.rows)
 
 
-def test_the_contract_that_it_shows_is_kept_by_the_plugin_that_it_shows():
+def test_the_contract_that_it_shows_is_kept_by_the_plugin_that_it_shows(tmp_path, monkeypatch):
     _, plugin, contract = _blocks("python")
-    names = {"__name__": "brevity"}
-    exec(plugin + contract, names)
+    (tmp_path / "brevity.py").write_text(plugin)
+    monkeypatch.syspath_prepend(tmp_path)
+    names = {}
+    exec(contract, names)
     case = names["TestBrevity"]()
     for rule in rules_of(type(case)):
-        if "process" not in rule and "imports" not in rule:  # the class is in no file that another process could read
+        if "process" not in rule and "imports" not in rule:  # the file is on this process's path alone
             getattr(case, rule)()
 
 

@@ -24,13 +24,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name in recipes, 
 @new.command()
 def reward(name: Name) -> None:
     """Write a package with a reward source, its options, its contract test and a README into ./NAME."""
-    _write(name, "reward", "reward source", f"rewards: [{{use: {name}, options: {{free_words: 20}}}}]")
+    _write(name, "reward", "reward source", f"rewards: [{{use: {name}}}]")
 
 
 @new.command()
 def sampler(name: Name) -> None:
     """Write a package with a sampler, its options, its contract test and a README into ./NAME."""
-    _write(name, "sampler", "sampler", f"sampler: {{use: {name}, options: {{completions_per_prompt: 4}}}}")
+    _write(name, "sampler", "sampler", f"sampler: {{use: {name}}}")
 
 
 def _write(name: str, template: str, kind: str, example: str) -> None:

@@ -1,0 +1,229 @@
+"""The blocks of a documentation page, and a reader who works through them in a folder like a checkout.
+
+    for block in blocks_of(page): reader.follow(block)
+
+A titled block (```yaml title="mine.yaml") is a file that the reader saves; another YAML block is part of a recipe. In
+```console the lines behind `$` are typed and the others must be printed, `...` standing for anything; in ```bash every
+line is typed. A command that ends with a status other than 0 must be followed by `$ echo $?`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+LANGUAGES = {"python", "yaml", "json", "bash", "console", "text"}
+
+# A recipe that lacks nothing; a block that shows a few keys of a recipe replaces those keys in it.
+WHOLE = """
+policy: {use: tabular, arms: ["yes", "no"]}
+prompts: {use: jsonl, options: {path: prompts.jsonl}}
+sampler: {use: reference}
+rewards: [{use: length}]
+"""
+
+# Setting up is what `.ci/run`, the test of foreign distributions and the reader's own machine do.
+SET_UP = re.compile(
+    r"git clone |python3? -m venv |source |(\S*/)?pip install |accelerate launch |make "
+    r"|\.venv/bin/python -m pytest|python -m benchmarks|python docs/"
+)
+PLAIN_COMMANDS = {"ls", "cat", "head", "tail", "mkdir", "cp", "wc", "grep", "diff"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: where it stands, its language, the file that it is (if it has a title), its text."""
+
+    page: Path
+    line: int
+    language: str
+    title: str | None
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """Every fenced block of a page, in order. Raises ValueError for a fence without a known language."""
+    text = page.read_text(encoding="utf-8")
+    blocks = []
+    for found in re.finditer(r"^( *)```(.*)\n((?s:.*?))^\1```$", text, flags=re.M):
+        language, _, rest = found[2].strip().partition(" ")
+        line = text.count("\n", 0, found.start()) + 1
+        if language not in LANGUAGES:
+            raise ValueError(f"{page.name}:{line}: a block in {language!r}. Use one of {', '.join(sorted(LANGUAGES))}.")
+        title = re.search(r'title="([^"]+)"', rest)
+        blocks.append(Block(page, line, language, title and title[1], textwrap.dedent(found[3])))
+    return blocks
+
+
+def typed(block: Block) -> Iterator[tuple[str, list[str]]]:
+    """The commands of a console or bash block, each with the lines that the page shows below it."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    if block.language == "bash":
+        yield from ((line, []) for line in lines if line.strip() and not line.startswith("#"))
+        return
+    starts = [number for number, line in enumerate(lines) if line.startswith("$ ")]
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        yield lines[start][2:], [line for line in lines[start + 1 : end] if line.strip()]
+
+
+class Reader:
+    """Follows a page from one folder, as somebody in a checkout would.
+
+    command(arguments) -> exit status and what was printed: the command line, in this process.
+    small: add to what `copgkit run` is told, so that it takes seconds; what it prints is then not compared.
+    """
+
+    def __init__(
+        self, folder: Path, command: Callable[[list[str]], tuple[int, str]], small: Callable[[Path], list[str]] | None
+    ) -> None:
+        self.folder, self._command, self._small = folder, command, small
+        self._names: dict[str, Any] = {"__name__": "__main__"}
+        self._status = 0
+
+    def follow(self, block: Block) -> None:
+        """Does what the block asks for. Raises AssertionError naming page and line where that does not work."""
+        if block.title:
+            self._save(block)
+        elif block.language == "python":
+            with chdir(self.folder):
+                exec(compile("\n" * block.line + block.text, block.place, "exec"), self._names)
+        elif block.language == "yaml":
+            self._read_part(block)
+        elif block.language == "json":
+            _read_json(block)
+        elif block.language in ("console", "bash"):
+            for line, shown in typed(block):
+                self._type(line, shown, block.place)
+            assert self._status == 0, f"{block.place}: the last command ended with status {self._status}"
+
+    def _save(self, block: Block) -> None:
+        assert block.title
+        path = self.folder / block.title
+        assert self.folder in path.resolve().parents, f"{block.place}: {block.title} would be outside the page's folder"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+        if block.language == "python":
+            compile(block.text, block.place, "exec")
+        elif path.suffix == ".yaml":
+            self._load(path, block.place)
+
+    def _read_part(self, block: Block) -> None:
+        path = self.folder / "part-of-a-recipe.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(WHOLE) | yaml.safe_load(block.text)))
+        self._load(path, block.place)
+        path.unlink()
+
+    def _load(self, path: Path, place: str) -> None:
+        from copgkit import CopgkitError, load_recipe
+
+        try:
+            load_recipe(path)
+        except CopgkitError as fault:
+            raise AssertionError(f"{place}: {fault}") from fault
+
+    def _type(self, line: str, shown: list[str], place: str) -> None:
+        if line.strip() == "echo $?":
+            assert shown == [str(self._status)], f"{place}: the command before it ended with {self._status}"
+            self._status = 0
+            return
+        assert self._status == 0, f"{place}: before {line!r} a command ended with status {self._status}"
+        for part in line.split(" && "):
+            compared, printed = self._do(part.strip(), place)
+        if compared:
+            for missing in _not_printed(shown, printed):
+                raise AssertionError(f"{place}: {line!r} does not print {missing!r} but\n{printed}")
+
+    def _do(self, line: str, place: str) -> tuple[bool, str]:
+        """Runs one command; gives whether its output is what the page's reader would see, and the output."""
+        words = shlex.split(line)
+        target = words[words.index(">") + 1] if ">" in words else None
+        words = words[: words.index(">")] if target else words
+        if SET_UP.match(line):
+            self._set_up(words)
+            return False, ""
+        compared, (self._status, printed) = self._call(words, line, place)
+        if target:
+            (self.folder / target).write_text(printed)
+        return compared, printed
+
+    def _call(self, words: list[str], line: str, place: str) -> tuple[bool, tuple[int, str]]:
+        name = Path(words[0]).name
+        if name == "cd":
+            self.folder = (self.folder / words[1]).resolve()
+            assert self.folder.is_dir(), f"{place}: there is no folder {words[1]}"
+            return True, (0, "")
+        if name == "copgkit":
+            small = self._small_arguments(words[1:])
+            with chdir(self.folder):
+                return not small, self._command([*words[1:], *small])
+        if name == "pytest":
+            return True, self._in_a_process([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words[1:]])
+        if name == "python":
+            return True, self._in_a_process([sys.executable, *words[1:]])
+        assert name in PLAIN_COMMANDS, f"{place}: the test cannot run {line!r}. Mark the block as text."
+        return True, self._in_a_process(words)
+
+    def _small_arguments(self, words: list[str]) -> list[str]:
+        if self._small is None or words[0] != "run":
+            return []
+        return self._small(self.folder / words[1])
+
+    def _in_a_process(self, words: list[str]) -> tuple[int, str]:
+        ended = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=False)
+        return ended.returncode, ended.stdout + ended.stderr
+
+    def _set_up(self, words: list[str]) -> None:
+        """`pip install -e .` of a plugin: its entry points are announced, as pip does; nothing else is done."""
+        if "-e" in words and (self.folder / "pyproject.toml").is_file():
+            announce(self.folder)
+            sys.path.insert(0, str(self.folder))
+            os.environ["PYTHONPATH"] = os.pathsep.join([str(self.folder), os.environ.get("PYTHONPATH", "")])
+
+
+def announce(package: Path) -> None:
+    """Writes what an installer leaves beside a package: its metadata and its entry points."""
+    import tomllib
+
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    info = package / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = "".join(f"{key} = {value}\n" for key, value in project["entry-points"]["copgkit"].items())
+    (info / "entry_points.txt").write_text("[copgkit]\n" + points)
+
+
+def _read_json(block: Block) -> None:
+    try:
+        json.loads(block.text)
+    except json.JSONDecodeError:
+        for line in block.text.splitlines():  # several lines of a JSONL file
+            json.loads(line)
+
+
+def _not_printed(shown: list[str], printed: str) -> Iterator[str]:
+    """The shown lines that are not printed in this order; `...` stands for anything, also for whole lines."""
+    rest = iter([" ".join(line.split()) for line in printed.splitlines()])
+    for line in shown:
+        if line.strip() == "...":
+            continue
+        pattern = re.escape(" ".join(line.split())).replace(re.escape("..."), ".*")
+        if not any(re.fullmatch(pattern, other) for other in rest):
+            yield line

@@ -1,0 +1,89 @@
+"""What the pages show is what works: their Python, their recipes, their commands, and what those print."""
+
+import sys
+from shutil import copytree, ignore_patterns
+
+import pytest
+from doc_pages import PAGES, ROOT, Reader, blocks_of, typed
+
+SOURCES_WITH_A_LIMIT = {"jsonl", "parquet", "hub"}
+
+
+def _small(path):
+    """What makes a run of this recipe a matter of seconds."""
+    import copgkit
+
+    recipe = copgkit.load_recipe(path).recipe
+    changes = ["train.groups_per_step=4", "evaluate.max_prompts=4", "evaluate.every=null"]
+    if recipe.prompts.use in SOURCES_WITH_A_LIMIT:
+        changes.append("prompts.options.limit=8")
+    if recipe.train.steps:
+        changes.append("train.steps=2")
+    return [word for change in changes for word in ("--set", change)]
+
+
+def _start(page, folder):
+    """Where the page's reader begins: in something like a checkout, or, for a package's README, in the package."""
+    for shared in ("recipes", "docs"):
+        (folder / shared).symlink_to(ROOT / shared)
+    if not (page.parent / "pyproject.toml").is_file() or page.parent == ROOT:
+        return folder
+    return copytree(page.parent, folder / page.parent.name, ignore=ignore_patterns("*-info", "__pycache__"))
+
+
+@pytest.fixture
+def follow(tmp_path, capsys, monkeypatch):
+    """follow(page, small=...): works through a page's blocks in order, in a folder of its own."""
+    from copgkit.cli import main
+
+    monkeypatch.setattr("copgkit.report.html.run_figures", lambda rows, curves: [])  # they take longer than the rest
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'plugins'}")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+
+    def command(arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        printed = capsys.readouterr()
+        return end.value.code, printed.out + printed.err
+
+    known = set(sys.modules)
+
+    def work(page, small):
+        reader = Reader(_start(page, tmp_path), command, small)
+        for block in blocks_of(page):
+            reader.follow(block)
+
+    yield work
+    for name in set(sys.modules) - known:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]  # a module of the page's, whose name another page may use
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_of_a_page_works(page, follow):
+    follow(page, _small)
+
+
+def test_the_tutorials_plugin_is_the_one_under_examples(tmp_path, monkeypatch):
+    from copgkit.cli.new import reward
+
+    finished, made = ROOT / "docs/examples/plain-words", tmp_path / "plain-words"
+    monkeypatch.chdir(tmp_path)
+    reward("plain-words")
+    for block in blocks_of(ROOT / "docs/tutorials/reward-plugin.md"):
+        if block.title and block.title.startswith("plain-words/"):
+            (tmp_path / block.title).write_text(block.text)
+    files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
+    assert [(file, (made / file).read_text()) for file in files] == [
+        (file, (finished / file).read_text()) for file in files
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_of_a_page_prints_what_it_shows_at_full_size(page, follow):
+    if not any("copgkit run" in line for block in blocks_of(page) for line, _ in typed(block)):
+        pytest.skip("nothing here runs a recipe")
+    follow(page, None)
