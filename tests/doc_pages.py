@@ -41,6 +41,7 @@ SET_UP = re.compile(
     r"git clone |python3? -m venv |source |(\S*/)?pip install |accelerate launch |make "
     r"|\.venv/bin/python -m pytest|python -m benchmarks|python docs/"
 )
+_HERE = re.compile(r"^cat > (\S+) <<'(\w+)'\n(.*?)^\2\n", re.M | re.S)
 PLAIN_COMMANDS = {"ls", "cat", "head", "tail", "mkdir", "cp", "wc", "grep", "diff"}
 
 
@@ -75,7 +76,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 def typed(block: Block) -> Iterator[tuple[str, list[str]]]:
     """The commands of a console or bash block, each with the lines that the page shows below it."""
-    lines = block.text.replace("\\\n", " ").splitlines()
+    lines = _HERE.sub("", block.text).replace("\\\n", " ").splitlines()
     if block.language == "bash":
         yield from ((line, []) for line in lines if line.strip() and not line.startswith("#"))
         return
@@ -110,6 +111,8 @@ class Reader:
         elif block.language == "json":
             _read_json(block)
         elif block.language in ("console", "bash"):
+            for name, _, text in _HERE.findall(block.text):
+                (self.folder / name).write_text(text)
             for line, shown in typed(block):
                 self._type(line, shown, block.place)
             assert self._status == 0, f"{block.place}: the last command ended with status {self._status}"

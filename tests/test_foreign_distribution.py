@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from shutil import copytree, ignore_patterns
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 
 import pytest
 
@@ -25,7 +25,11 @@ def copgkit(tmp_path_factory):
     """copgkit("plugins", ...) with tests/foreign_plugin and the tutorial's package installed: the ended process."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
     sources = [
-        str(copytree(ROOT / folder, source / Path(folder).name, ignore=ignore_patterns("*-info", "build", "__pycache__")))
+        str(
+            copytree(
+                ROOT / folder, source / Path(folder).name, ignore=ignore_patterns("*-info", "build", "__pycache__")
+            )
+        )
         for folder in ("tests/foreign_plugin", "docs/examples/plain-words")
     ]
     flags = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
@@ -62,7 +66,8 @@ def test_a_recipe_uses_them_by_name_and_the_run_says_whose_they_are(copgkit, tmp
     (tmp_path / "recipe.yaml").write_text(
         f"policy: {{model: {tiny_policy_folder}, max_prompt_tokens: 16}}\n"
         "prompts: {use: jsonl, options: {path: posts.jsonl}}\n"
-        "sampler: {use: recorded}\nrewards: [{use: calm, options: {tolerated: 0.2}}, {use: plain-words, options: {longest: 2}}]\nobjective: {beta: 0.1}\n"
+        "sampler: {use: recorded}\nobjective: {beta: 0.1}\n"
+        "rewards: [{use: calm, options: {tolerated: 0.2}}, {use: plain-words, options: {longest: 2}}]\n"
     )
     ended = copgkit("run", tmp_path / "recipe.yaml", "--output", tmp_path / "out", "--quiet")
     assert ended.returncode == 0, ended.stderr
