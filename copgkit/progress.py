@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from copgkit.redaction import redacted
+
 
 class Phase:
     """One stretch of work ("generate", "score", "train"). Silent."""
@@ -31,7 +33,8 @@ class Progress:
         """Something worth a line."""
 
     def warning(self, text: str) -> None:
-        """Something the user should act on; kept for the report and shown once."""
+        """Something the user should act on; kept for the report, without secrets, and shown once."""
+        text = redacted(text)
         if text not in self.warnings:
             self.warnings.append(text)
             self.show_warning(text)

@@ -117,7 +117,7 @@ def test_a_batch_may_come_back_as_an_array(function):
 @pytest.mark.parametrize("value", ["'ab'", "numpy.zeros((2, 1))", "{'a': 1, 'b': 2}", "(x for x in (1, 2))", "1.0"])
 def test_a_batch_of_another_form_is_refused(function, value):
     source = function(f"import numpy\ndef score(completion): return {value}", batch=True)
-    with pytest.raises(RewardError, match=r"must give a list of 2 numbers|it gave \[0\.0\] for"):
+    with pytest.raises((PluginError, RewardError), match=r"must give a list of 2 numbers|it gave \[0\.0\] for"):
         source.score([_completion(), _completion()])
 
 

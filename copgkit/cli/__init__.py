@@ -29,6 +29,7 @@ from copgkit.cli.store import store
 from copgkit.cli.verify import verify
 from copgkit.errors import CopgkitError
 from copgkit.launched import end_with_parent, tell
+from copgkit.report.plain import plain
 
 app = typer.Typer(
     help="Align a language model with any score a sequence can be given, by Contrastive Policy Gradient.",
@@ -85,19 +86,19 @@ def _status(arguments: list[str], debug: bool) -> int:
         if end.code:
             raise
         if debug:
-            traceback.print_exception(end)
+            _print_traceback(end)
         print("A plugin called sys.exit(), as if all were well. --debug shows where.", file=sys.stderr)
         return 2
     except Exception as fault:
         if debug:
-            traceback.print_exception(fault)
+            _print_traceback(fault)
         return _explain(fault, debug)
 
 
 def _explain(fault: Exception, debug: bool) -> int:
     """Says what went wrong, and gives the exit status."""
     if isinstance(fault, CopgkitError):
-        tell(str(fault))
+        tell(plain(fault))
         return 2
     if hasattr(fault, "show") and hasattr(fault, "exit_code"):  # how typer says that a command line is wrong
         fault.show()
@@ -105,5 +106,9 @@ def _explain(fault: Exception, debug: bool) -> int:
     if type(fault).__name__ == "Abort":  # how some versions of typer say KeyboardInterrupt
         return 130
     hint = "" if debug else " Run it again with --debug for the traceback."
-    tell(f"This is a bug in copgkit: {type(fault).__name__}: {fault}.{hint}")
+    tell(plain(f"This is a bug in copgkit: {type(fault).__name__}: {fault}.{hint}"))
     return 1
+
+
+def _print_traceback(fault: BaseException) -> None:
+    print(plain("".join(traceback.format_exception(fault))), end="", file=sys.stderr)

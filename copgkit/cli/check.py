@@ -10,6 +10,7 @@ import typer
 from copgkit.cli.arguments import AsJson, Changes, RecipeFile
 from copgkit.cli.terminal import amount, as_yaml, bold, columns, dim, print_json
 from copgkit.progress import Progress
+from copgkit.redaction import redacted_data
 
 if TYPE_CHECKING:
     from copgkit.recipe import Plan, ResolvedRecipe
@@ -53,7 +54,7 @@ def _values(resolved: ResolvedRecipe) -> list[str]:
         if value == {}:
             continue
         owner = f"  ({owners[key]})" if key in owners else ""
-        rows.append((key, _short(as_yaml(value)) + owner, resolved.origins[key]))
+        rows.append((key, _short(as_yaml(redacted_data(value, key))) + owner, resolved.origins[key]))
     lines, section = [], ""
     for line, (key, _, origin) in zip(columns(rows), rows, strict=True):
         if key.partition(".")[0].partition("[")[0] != section and "." in key:
@@ -75,7 +76,10 @@ def _short(text: str) -> str:
 def _as_data(resolved: ResolvedRecipe, plan: Plan) -> dict[str, Any]:
     return {
         "recipe": str(resolved.path),
-        "values": {key: {"value": value, "origin": resolved.origins[key]} for key, value in resolved.values()},
+        "values": {
+            key: {"value": redacted_data(value, key), "origin": resolved.origins[key]}
+            for key, value in resolved.values()
+        },
         "components": {
             part.key: {"name": part.registered.name, "kind": part.registered.kind, "owner": part.registered.owner}
             for part in resolved.parts

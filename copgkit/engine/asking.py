@@ -9,14 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from copgkit.components import RewardSource
+from copgkit.engine.calling import Caller
 from copgkit.engine.pace import Pace
-from copgkit.engine.score_checks import Unit, checked, listed
-from copgkit.engine.time_limit import OverTime, within
-from copgkit.errors import CopgkitError, RewardError
+from copgkit.engine.score_checks import Unit
 from copgkit.progress import Progress
 from copgkit.types import Group, Score
 
@@ -43,8 +41,8 @@ class Shelf(Protocol):
 class Asker:
     """One source with its shelf, if it has one.
 
-    timeout_seconds: how long one call may take; None waits for ever. spared and asked: scores that needed no call, and
-    scores that did, since the run began. hangs: a call was over its time, and may still be at work.
+    timeout_seconds: how long one call may take; None waits for ever. spares_others: what fails for one completion is a
+    failure of its score. spared and asked: scores that needed no call, and scores that did, since the run began.
     """
 
     label: str
@@ -52,14 +50,22 @@ class Asker:
     shelf: Shelf | None
     progress: Progress
     timeout_seconds: float | None = None
+    spares_others: bool = False
     spared: int = 0
     asked: int = 0
-    hangs: bool = False
 
     def __post_init__(self) -> None:
         self._by_group = type(self.source).score_groups is not RewardSource.score_groups
+        self._caller = Caller(
+            self.label, self.source, self._by_group, self.timeout_seconds, self.spares_others, self.progress.message
+        )
         self._pace = Pace()
         self._taken = (0, 0)
+
+    @property
+    def hangs(self) -> bool:
+        """A call was over its time, and may still be at work."""
+        return self._caller.hangs
 
     def ask(self, groups: Sequence[Group]) -> list[Sequence[Score]]:
         """K scores for each group, in order; from the shelf where it has them."""
@@ -142,47 +148,9 @@ class Asker:
 
     def _timed_call(self, units: Sequence[Unit]) -> list[list[Score]]:
         began = time.monotonic()
-        scores = self._call(units)
+        scores = self._caller.scores(units)
         self._pace.took(sum(map(len, scores)), time.monotonic() - began)
         return scores
-
-    def _call(self, units: Sequence[Unit]) -> list[list[Score]]:
-        try:
-            return checked(self.label, units, within(self.timeout_seconds, partial(self._rows, units)))
-        except CopgkitError:
-            raise
-        except OverTime as error:
-            self.hangs = True
-            raise RewardError(
-                f"reward source '{self.label}': no answer within scoring.timeout_seconds = {self.timeout_seconds}"
-                f" ({len(units)} were asked for). What was scored before is kept; mend the source or allow more time."
-            ) from error
-        except (Exception, SystemExit) as error:  # sys.exit() in a source must not end the run as if all were well
-            raise RewardError(
-                f"{self._culprit(units)}: {type(error).__name__}: {error}. Mend the source; --debug shows where."
-            ) from error
-
-    def _rows(self, units: Sequence[Unit]) -> list[Any]:
-        """What the source returned, a row per unit. It gets tuples: a source cannot change what others see."""
-        if self._by_group:
-            return listed(self.label, self.source.score_groups(tuple(unit.group for unit in units)))
-        scores = listed(self.label, self.source.score(tuple(unit.group.completions[0] for unit in units)))
-        if len(scores) != len(units):
-            raise RewardError(
-                f"reward source '{self.label}' returned {len(scores)} scores for {len(units)} completions."
-                " One score per completion, in order."
-            )
-        return [[score] for score in scores]
-
-    def _culprit(self, units: Sequence[Unit]) -> str:
-        """Names the first completion that the source cannot score by itself, found by asking again one by one."""
-        for unit in units:
-            try:
-                within(self.timeout_seconds, partial(self._rows, [unit]))
-            except (Exception, SystemExit):
-                whole = f"reward source '{self.label}', {unit.group.prompt.place}"
-                return whole if self._by_group else unit.place(self.label, 0)
-        return f"reward source '{self.label}' (on a batch; nothing in it raises by itself)"
 
     def _shown(self, group: Group) -> Group:
         """The group as the source sees it: without what its stored scores are not keyed by."""

@@ -1,18 +1,25 @@
 """The door for scores: what a reward source may return, and the words for everything else.
 
 One finite Score per completion, in order. Nothing is broadcast, cut or guessed: a list of the wrong length, a dict,
-text, a bool, NaN or infinity stops the run and names source, row and completion.
+text or a bool stops the run and names source, row and completion. NaN and infinity do so too, or are failures of their
+completion where the recipe leaves failures out.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
 from copgkit.errors import RewardError
+from copgkit.redaction import redacted
 from copgkit.types import Completion, Group, Score
+
+
+class Misshapen(RewardError):
+    """What a source returned is not one score for each completion, so that none of it can be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +40,25 @@ class Unit:
 
 
 def listed(label: str, given: Any) -> list[Any]:
-    """What a source returned as a list. Raises RewardError for what has no order, and for what is no list at all."""
+    """What a source returned as a list. Raises Misshapen for what has no order, and for what is no list at all."""
     if not isinstance(given, Iterable) or isinstance(given, Mapping | Set | str | bytes):
-        raise RewardError(
+        raise Misshapen(
             f"reward source '{label}' returned {type(given).__name__} {_short(given)}, not a list of scores."
             " One score per completion, in order."
         )
     return list(given)
 
 
-def checked(label: str, units: Sequence[Unit], rows: Sequence[Sequence[Any]]) -> list[list[Score]]:
-    """The scores of each unit, with plain numbers and notes. Raises RewardError for anything but what is promised."""
+def checked(
+    label: str, units: Sequence[Unit], rows: Sequence[Sequence[Any]], spares_others: bool = False
+) -> list[list[Score]]:
+    """The scores of each unit, with plain numbers and notes. Raises Misshapen for anything but what is promised.
+
+    spares_others: a number that is not finite is a failure of its completion; without it, a RewardError.
+    """
     if len(rows) != len(units):
-        raise RewardError(f"reward source '{label}' returned scores of {len(rows)} groups for {len(units)}.")
-    return [_row(label, unit, row) for unit, row in zip(units, rows, strict=True)]
+        raise Misshapen(f"reward source '{label}' returned scores of {len(rows)} groups for {len(units)}.")
+    return [_row(label, unit, row, spares_others) for unit, row in zip(units, rows, strict=True)]
 
 
 def quote(completion: Completion) -> str:
@@ -54,32 +66,40 @@ def quote(completion: Completion) -> str:
     return _short(completion.text.strip())
 
 
-def _row(label: str, unit: Unit, row: Sequence[Any]) -> list[Score]:
+def _row(label: str, unit: Unit, row: Sequence[Any], spares_others: bool) -> list[Score]:
     row, wanted = listed(label, row), len(unit.group.completions)
     if len(row) != wanted:
-        raise RewardError(
+        raise Misshapen(
             f"reward source '{label}' returned {len(row)} scores for {wanted} completions of"
             f" {unit.group.prompt.place}. One score per completion, in order."
         )
-    for index, score in enumerate(row):
-        fault = _fault(score)
-        if fault:
-            remedy = "Give a finite number, Score.abstain() or Score.failed(reason)"
-            raise RewardError(f"{unit.place(label, index)}: {fault}. {remedy}.")
-    return [_plain(score) for score in row]
+    return [_score(unit, label, index, score, spares_others) for index, score in enumerate(row)]
 
 
-def _fault(score: object) -> str | None:
+def _score(unit: Unit, label: str, index: int, score: Any, spares_others: bool) -> Score:
+    remedy = "Give a finite number, Score.abstain() or Score.failed(reason)"
+    if fault := _fault_of_form(score):
+        raise Misshapen(f"{unit.place(label, index)}: {fault}. {remedy}.")
+    if fault := _fault_of_value(score.value):
+        if spares_others:
+            return Score.failed(fault)
+        raise RewardError(f"{unit.place(label, index)}: {fault}. {remedy}.")
+    return _plain(score)
+
+
+def _fault_of_form(score: object) -> str | None:
     if not isinstance(score, Score):
         return f"returned {type(score).__name__} instead of a Score"
     if not isinstance(score.notes, Mapping):
         return f"the score's notes are {type(score.notes).__name__}, not a mapping"
-    if score.value is None:
-        return None
-    if isinstance(score.value, bool) or not isinstance(score.value, Real):
+    if score.value is not None and (isinstance(score.value, bool) or not isinstance(score.value, Real)):
         return f"the score's value is {type(score.value).__name__} {_short(score.value)}, not a number"
+    return None
+
+
+def _fault_of_value(value: float | None) -> str | None:
     try:
-        return None if score.is_finite else f"the score is {score.value}"
+        return None if value is None or math.isfinite(value) else f"the score is {value}"
     except OverflowError:  # a whole number that no float can hold
         return "the score is larger than any float"
 
@@ -89,7 +109,7 @@ def _plain(score: Score) -> Score:
     if not score.notes and score.failure is None:
         return score if type(score.value) is float or score.value is None else replace(score, value=float(score.value))
     value = None if score.value is None else float(score.value)
-    failure = None if score.failure is None else str(score.failure)
+    failure = None if score.failure is None else redacted(str(score.failure))
     return Score(value, {str(name): _note(note) for name, note in score.notes.items()}, failure)
 
 

@@ -40,9 +40,10 @@ class Panel:
     """All reward sources of a run.
 
     on_failure: "stop" raises at the first completion without a reward; "drop-completion" leaves it out, "drop-group"
-    its whole group. max_failed_share: the share of failed scores of one source in one call of `score` beyond which it
-    raises although failures are dropped. unfinished_penalty: added to the reward of a completion without
-    end-of-sequence (usually negative). timeout_seconds: of one call of a source; None waits for ever.
+    its whole group, whether a source says that it failed, raises, or gives a number that is not finite.
+    max_failed_share: the share of failed scores of one source in one call of `score` beyond which it raises although
+    failures are dropped. unfinished_penalty: added to the reward of a completion without end-of-sequence (usually
+    negative). timeout_seconds: of one call of a source; None waits for ever.
     """
 
     judges: Sequence[Judge]
@@ -58,7 +59,10 @@ class Panel:
         self.failures: Counter[str] = Counter()  # why completions had no reward, over the run
         self._failed: dict[str, int] = {}
         self.askers = [
-            Asker(judge.label, judge.source, judge.shelf, self.progress, self.timeout_seconds) for judge in self.judges
+            Asker(
+                judge.label, judge.source, judge.shelf, self.progress, self.timeout_seconds, self.on_failure != "stop"
+            )
+            for judge in self.judges
         ]
 
     def score(self, groups: Sequence[Group]) -> list[ScoredGroup]:
@@ -148,10 +152,11 @@ class Panel:
         if self.unfinished_penalty is not None and not completion.finished:
             terms.append(self.unfinished_penalty)
         if not all(abs(term) <= LARGEST_REWARD for term in terms):
-            raise RewardError(
-                f"{completion.prompt.place}, completion {quote(completion)}: its reward is the sum of {terms}, and"
-                f" training cannot work with numbers beyond {LARGEST_REWARD:g}. Give the source a `clip`."
-            )
+            fault = f"its reward is the sum of {terms}, and training cannot work with numbers beyond {LARGEST_REWARD:g}"
+            if self.on_failure == "stop":
+                place = f"{completion.prompt.place}, completion {quote(completion)}"
+                raise RewardError(f"{place}: {fault}. Give the source a `clip`.")
+            return Verdict(scores, None, fault)
         return Verdict(scores, math.fsum(terms))
 
     def _keep(self, group: Group, verdicts: Sequence[Verdict]) -> ScoredGroup | None:

@@ -114,7 +114,7 @@ class ScoringSettings(Section):
     on_failure: Literal["stop", "drop-completion", "drop-group"] = Field(
         "stop",
         description="What a failed score does: stop the run, or leave out its completion or its whole group, counted."
-        " A failure is never a zero.",
+        " A source fails where it says so, raises, or gives NaN or infinity. A failure is never a zero.",
     )
     max_failed_share: float = Field(
         0.1,

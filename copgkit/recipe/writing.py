@@ -10,6 +10,7 @@ import yaml
 
 from copgkit.recipe import reading
 from copgkit.recipe.resolve import ResolvedRecipe, plain
+from copgkit.redaction import redacted_data
 
 
 class _Dumper(yaml.SafeDumper):
@@ -24,11 +25,13 @@ for _tag, _pattern in (("int", reading.INTEGER), ("float", reading.FLOAT)):
 
 
 def to_yaml(resolved: ResolvedRecipe) -> str:
-    """The recipe with every default written out. Relative paths stay as they were; the first lines say where they
-    start, so that a copy elsewhere can be understood."""
+    """The recipe with every default written out, and without secrets. Relative paths stay as they were; the first lines
+    say where they start, so that a copy elsewhere can be understood."""
     head = (
         f"# {resolved.path.name} with every default written out, by copgkit {version('copgkit')}.\n"
         f"# Relative paths start at: {resolved.folder}\n"
     )
-    body = yaml.dump(plain(resolved.recipe), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    body = yaml.dump(
+        redacted_data(plain(resolved.recipe)), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120
+    )
     return head + str(body)

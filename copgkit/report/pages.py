@@ -37,4 +37,4 @@ def said(score: Score) -> str:
 
 def _harmless(value: Any) -> Any:
     """Applied to all that a template shows; markup that jinja has made itself keeps its type."""
-    return plain(value) if type(value) is str else value
+    return value if hasattr(value, "__html__") else plain(value)

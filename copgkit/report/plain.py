@@ -1,8 +1,10 @@
-"""Foreign text made harmless to look at: completions, reasons of failures and names may hold anything."""
+"""Foreign text made harmless to look at: completions, reasons of failures and names may hold anything, secrets too."""
 
 from __future__ import annotations
 
 import re
+
+from copgkit.redaction import redacted
 
 # Control characters rewrite a terminal, direction marks show a text in another order than it has, and lone surrogates
 # cannot be written at all. Tab and line feed stay.
@@ -10,5 +12,5 @@ _HARMFUL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 
 
 def plain(text: object) -> str:
-    """The text with every character that could do more than be read replaced by U+FFFD."""
-    return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", str(text).replace("\r\n", "\n"))
+    """The text with every character that could do more than be read replaced by U+FFFD, and without secrets."""
+    return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", redacted(str(text)).replace("\r\n", "\n"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from copgkit.errors import CopgkitError
+from copgkit.redaction import redacted, redacted_data
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class RunFolder:
         return self.path / "report.html"
 
     def write_recipe(self, text: str) -> None:
-        """The recipe as it was given."""
-        write_whole(self.path / "recipe.yaml", [text])
+        """The recipe as it was given, but for secrets."""
+        write_whole(self.path / "recipe.yaml", [redacted(text)])
 
     def write_resolved(self, text: str) -> None:
         """The recipe with every default and override."""
@@ -83,11 +84,11 @@ class RunFolder:
 
     def write_run_json(self, record: Mapping[str, Any]) -> None:
         """What ran: versions, hashes, seed, machine."""
-        write_whole(self.path / "run.json", [json.dumps(record, indent=2, allow_nan=False) + "\n"])
+        write_whole(self.path / "run.json", [json.dumps(redacted_data(record), indent=2, allow_nan=False) + "\n"])
 
     def write_model_card(self, text: str) -> None:
         """What a hub shows beside the weights."""
-        write_whole(self.model / "README.md", [text])
+        write_whole(self.model / "README.md", [redacted(text)])
 
     def discard_if_nothing_was_made(self) -> None:
         """Removes the folder of a run that failed before its first result. Files that others put there stay."""

@@ -29,8 +29,9 @@ class PythonFunction(RewardSource):
     """A function of your own: `def score(completion): return float(len(completion))`.
 
     It may name any of completion, prompt, answer, finished and the prompt's facts, or take **facts for all of them. It
-    gives a finite number (true and false count as 1 and 0), None to abstain, or a Score. An exception stops the run; it
-    is never a zero. What it is given is its own: changing it changes nothing elsewhere.
+    gives a finite number (true and false count as 1 and 0), None to abstain, or a Score. An exception is a failure, for
+    which the recipe says what happens, and never a zero. What it is given is its own: changing it changes nothing
+    elsewhere.
     """
 
     class Options(RewardSource.Options):
@@ -67,7 +68,7 @@ class PythonFunction(RewardSource):
             values = values.tolist()
         if not isinstance(values, list | tuple) or len(values) != len(completions):
             found = f"{len(values)} of them" if isinstance(values, list | tuple) else type(values).__name__
-            raise RewardError(
+            raise PluginError(
                 f"{self._where}: it must give a list of {len(completions)} numbers, one per completion; it gave"
                 f" {found}."
             )
