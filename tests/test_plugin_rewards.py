@@ -47,7 +47,7 @@ def test_a_batch_function_gets_lists(function):
     source = function("def score(completion, prompt): return [len(c) for c in completion]", batch=True)
     assert source.score([_completion("ab"), _completion("abc")]) == [Score(2.0), Score(3.0)]
     short = function("def score(completion): return [1.0]", batch=True)
-    with pytest.raises(RewardError, match="must give a list of 2 numbers"):
+    with pytest.raises(PluginError, match="must give a list of 2 numbers"):
         short.score([_completion(), _completion()])
 
 
