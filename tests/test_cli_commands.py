@@ -233,3 +233,17 @@ def test_check_says_which_data_is_missing_and_leaves_its_counts_open(
     said = " ".join(out.split())
     assert "there is no file post.jsonl in" in said
     assert "Did you mean 'posts.jsonl'?" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "patience"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_wait_briefly_unless_the_user_says_how_long(monkeypatch, copgkit_command, given, patience):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is as before after the test
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    copgkit_command("--version")
+    assert os.environ.get("GOMP_SPINCOUNT") == patience
