@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from copgkit.recipe import Recipe, load_recipe
     from copgkit.runner import RunResult, run
     from copgkit.store import open_lines, read_rows, scored_group_from_row, scored_group_to_row
+    from copgkit.sweeping import SweepResult, sweep
 
 _HEAVY = {
     "run": "copgkit.runner",
@@ -43,6 +44,8 @@ _HEAVY = {
     "open_lines": "copgkit.store",
     "sample_groups": "copgkit.preparing",
     "score_groups": "copgkit.preparing",
+    "sweep": "copgkit.sweeping",
+    "SweepResult": "copgkit.sweeping",
     "read_rows": "copgkit.store",
     "scored_group_from_row": "copgkit.store",
     "scored_group_to_row": "copgkit.store",
@@ -92,6 +95,7 @@ __all__ = [
     "SamplingPlan",
     "Score",
     "ScoredGroup",
+    "SweepResult",
     "TrainingError",
     "bounded_map",
     "hookimpl",
@@ -103,4 +107,5 @@ __all__ = [
     "score_groups",
     "scored_group_from_row",
     "scored_group_to_row",
+    "sweep",
 ]

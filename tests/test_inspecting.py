@@ -30,7 +30,7 @@ def test_a_run_its_groups_and_one_file_of_them_know_the_runs_beta(copgkit_comman
     data = json.loads(out)
     assert (status, data["groups"], data["beta"]) == (0, 3, 0.25)
     assert data["nats"] == pytest.approx(0.5**0.5 / 0.25)
-    assert data["advice"]["beta"] == 0.71  # a quarter of a nat for each of four tokens
+    assert data["advice"]["beta"] == 0.35
     given = json.loads(copgkit_command("inspect", tmp_path / "run" / part, "--beta", "0.5", "--json")[1])
     assert given["beta"] == 0.5
 
@@ -58,7 +58,7 @@ def test_no_line_is_wider_than_the_window(copgkit_command, tmp_path, monkeypatch
     _, out, _ = copgkit_command("inspect", run_folder(tmp_path / "run"), "-o", tmp_path / "page.html")
     lines = [line for line in out.splitlines() if str(tmp_path) not in line]
     assert max(map(len, lines)) <= width
-    assert "--set objective.beta=0.35,0.71,1.4" in out
+    assert "--set objective.beta=0.17,0.35,0.7" in out
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
 

@@ -170,11 +170,15 @@ def test_the_advice_moves_a_deviation_two_nats_and_says_what_that_costs():
     assert advice.sweep == "objective.beta=0.17,0.35,0.7"
 
 
-def test_the_advice_scales_with_the_reward_and_stays_within_what_short_completions_hold():
+def test_the_advice_scales_with_the_reward_and_needs_one_that_varies():
     assert advise_beta(inspect_groups([group((0.0, 10.0), tokens=[20, 20])])).beta == pytest.approx(3.5)
-    short = advise_beta(inspect_groups([group((0.0, 1.0), tokens=[1, 1])]))
-    assert short.beta == float(f"{math.sqrt(0.5) / 0.25:.2g}")  # a quarter of a nat for its one token
     assert advise_beta(inspect_groups([group((1.0, 1.0))])) is None
+
+
+def test_a_bandits_single_token_has_room_for_what_its_arms_differ_by():
+    arms = [group((0.0, 2.0), tokens=[1, 1], prompt=f"p{n}") for n in range(60)]
+    assert cautions(inspect_groups(arms, beta=0.5)) == []  # 2.8 nats in one token
+    assert kinds(inspect_groups(arms, beta=0.1)) == ["beta"]  # 14
 
 
 def test_the_page_shows_table_pictures_and_advice_and_escapes_names(tmp_path):

@@ -26,6 +26,7 @@ from copgkit.cli.sample import sample
 from copgkit.cli.schema import schema
 from copgkit.cli.score import score
 from copgkit.cli.store import store
+from copgkit.cli.sweep import sweep
 from copgkit.cli.verify import verify
 from copgkit.errors import CopgkitError
 from copgkit.launched import end_with_parent, tell
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, check, inspect, compare, sample, score, describe, schema, verify):
+for command in (run, check, inspect, sweep, compare, sample, score, describe, schema, verify):
     app.command()(command)
 app.add_typer(plugins, name="plugins")
 app.add_typer(new, name="new")

@@ -11,6 +11,7 @@ from copgkit.report.choosing_beta import advise_beta
 from copgkit.report.inspection import OUTLIER_DEVIATIONS, Inspection
 
 NATS_PER_TOKEN = 1.0
+NATS_ALWAYS = 5.0  # so many have room in the shortest completion: a single token may be one of thousands
 NATS_TOO_FEW = 0.1  # the optimum is then half a hundredth of a nat from the reference
 WITHOUT_SIGNAL = 0.5
 UNFINISHED = 0.2
@@ -33,7 +34,7 @@ def _scale(found: Inspection) -> str | None:
     nats, each, advice = found.nats, found.nats_per_token, advise_beta(found)
     if nats is None or each is None or advice is None:
         return None
-    if each > NATS_PER_TOKEN:
+    if each > NATS_PER_TOKEN and nats > NATS_ALWAYS:
         return (
             f"beta: with beta = {found.beta:g} the optimum would move completions of one prompt apart by {nats:.0f}"
             f" nats (the rewards' deviation over beta), {each:.1f} a {found.unit[:-1]}. Expect collapse: raise beta;"

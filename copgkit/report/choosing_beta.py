@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from copgkit.report.inspection import Inspection
 
 NATS_AIMED_AT = 2.0
-NATS_PER_TOKEN_AT_MOST = 0.25  # of the aim; the rule that warns of too small a beta begins at 1
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ def advise_beta(inspection: Inspection) -> BetaAdvice | None:
     sigma, length = inspection.reward.within, inspection.mean_length
     if sigma <= 0:
         return None
-    nats = min(NATS_AIMED_AT, NATS_PER_TOKEN_AT_MOST * length) if length else NATS_AIMED_AT
-    beta = _two_digits(sigma / nats)
+    beta = _two_digits(sigma / NATS_AIMED_AT)
     apart = sigma / beta
     kl, gain = apart**2 / 2, sigma * apart
     reason = (

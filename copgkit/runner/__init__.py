@@ -40,11 +40,11 @@ def run(
     from copgkit.engine import ranks
 
     resolved = load_recipe(recipe, set)
-    _silence_progress_of_libraries()
+    silence_progress_of_libraries()
     ranks.join()
     _require_same_work(resolved)
     main = ranks.is_main()
-    folder = ranks.from_main(lambda: RunFolder.create(Path(output) if output else _default_folder(resolved)))
+    folder = ranks.from_main(lambda: RunFolder.create(Path(output) if output else resolved.default_output))
     try:
         work = Run(resolved, folder, progress if progress and main else Progress(), main)
         try:
@@ -73,16 +73,10 @@ def _require_same_work(resolved: ResolvedRecipe) -> None:
         )
 
 
-def _silence_progress_of_libraries() -> None:
+def silence_progress_of_libraries() -> None:
     """One program, one progress bar: ours."""
     import datasets
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
-
-
-def _default_folder(resolved: ResolvedRecipe) -> Path:
-    if resolved.recipe.output:
-        return resolved.folder / resolved.recipe.output
-    return Path("runs") / resolved.path.stem

@@ -59,7 +59,7 @@ class Parts:
         from copgkit.engine.objectives import Objective
 
         recipe, used = resolved.recipe, resolved.parts
-        settings = _training_settings(resolved)
+        settings = training_settings(resolved)
         accelerator = make_accelerator(settings.precision, recipe.train.trackers, folder.path)
         assembly = Assembly(resolved, progress, str(accelerator.device))
         prompts = assembly.prompts(used.prompts)
@@ -89,7 +89,7 @@ class Parts:
             evaluators=evaluators,
             policy=policy,
             reference=reference,
-            moving_reference=_reference_of_the_loss(resolved, store, policy, reference, accelerator),
+            moving_reference=reference_of_the_loss(resolved, store, policy, reference, accelerator),
             sampler=assembly.sampler(used.sampler, prompts, policy, reference),
             examination=examination,
         )
@@ -121,14 +121,15 @@ class Parts:
         self.accelerator.end_training()
 
 
-def _training_settings(resolved: ResolvedRecipe) -> TrainingSettings:
+def training_settings(resolved: ResolvedRecipe) -> TrainingSettings:
+    """The recipe's `train` section as the engine takes it."""
     from copgkit.engine.training import TrainingSettings
 
     other_rooms = {"steps", "gradient_checkpointing", "tokens_per_forward", "trackers"}
     return TrainingSettings(seed=resolved.recipe.seed, **resolved.recipe.train.model_dump(exclude=other_rooms))
 
 
-def _reference_of_the_loss(
+def reference_of_the_loss(
     resolved: ResolvedRecipe, store: ScoreStore | None, policy: Policy, original: OnDemand, accelerator: Accelerator
 ) -> Reference:
     """The original, or a copy of it that follows the policy if the recipe says so."""

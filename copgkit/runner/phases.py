@@ -29,9 +29,16 @@ _SHOWN = {"reward": "eval/reward/mean", "kl": "eval/kl/mean", "residual": "train
 
 
 class Run:
-    """One run at work. main: this process writes the folder."""
+    """One run at work. main: this process writes the folder. parts: what it works with, where that is made already."""
 
-    def __init__(self, resolved: ResolvedRecipe, folder: RunFolder, progress: Progress, main: bool = True) -> None:
+    def __init__(
+        self,
+        resolved: ResolvedRecipe,
+        folder: RunFolder,
+        progress: Progress,
+        main: bool = True,
+        parts: Parts | None = None,
+    ) -> None:
         self.recipe, self.folder, self.progress, self.main = resolved.recipe, folder, progress, main
         self.started = datetime.now(UTC)
         self.samples: list[Sample] = []
@@ -39,7 +46,7 @@ class Run:
         if main:
             folder.write_recipe(resolved.text)
             folder.write_resolved(to_yaml(resolved))
-        self.parts = Parts.of(resolved, folder, progress)
+        self.parts = parts or Parts.of(resolved, folder, progress)
         self.log = Log(folder, self.parts.accelerator, main)
 
     def from_prompts_to_report(self) -> RunResult:
