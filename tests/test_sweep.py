@@ -41,7 +41,10 @@ def recipe(tmp_path, tiny_policy_folder, write_jsonl):
             "policy": {"model": str(tiny_policy_folder), "max_prompt_tokens": 16, "max_completion_tokens": 6},
             "prompts": prompts,
             "sampler": {"use": "reference", "options": {"completions_per_prompt": 3}},
-            "rewards": [{"use": "python", "options": {"file": "reward.py"}}, {"use": "length", "options": {"maximum": 2}}],
+            "rewards": [
+                {"use": "python", "options": {"file": "reward.py"}},
+                {"use": "length", "options": {"maximum": 2}},
+            ],
             "objective": {"use": "copg", "beta": 0.5},
             "train": {"epochs": 2, "groups_per_step": 2, "learning_rate": 0.003},
             "evaluate": {"prompts": prompts, "with": [{"use": "reward-summary"}, {"use": "kl"}, {"use": "win-rate"}]},
