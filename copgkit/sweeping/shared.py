@@ -48,8 +48,6 @@ class SharedParts:
     """Made from the recipe as the first row has it; rows differ from it only in what comes after the groups."""
 
     def __init__(self, resolved: ResolvedRecipe, folder: Path, progress: Progress) -> None:
-        from copgkit.engine.scoring import Panel
-
         self._progress = progress
         # Scores and log-probabilities are kept somewhere, whatever the recipe says: a row must not compute them again.
         kept = str((folder / KEPT).resolve()) if resolved.recipe.scoring.store is None else None
@@ -57,7 +55,6 @@ class SharedParts:
         self._prompts = self._base.sampler.context.prompts
         self._reference = Remembering(self._base.reference.policy, folder / GENERATED, _identity(resolved))
         self._judges = [replace(one, shelf=one.shelf or MemoryShelf()) for one in self._base.panel.judges]
-        self._panel: type[Panel] = Panel
         self._start = _Start(self._base.policy)
         self.warnings = list(progress.warnings)
 
@@ -108,14 +105,12 @@ class SharedParts:
             replace(judge, weight=use.weight, clip=use.clip, scale=use.scale, shift=use.shift)
             for judge, use in zip(self._judges, recipe.rewards, strict=True)
         ]
-        scoring = recipe.scoring
-        return self._panel(
-            judges,
-            scoring.on_failure,
-            scoring.unfinished_penalty,
-            self._progress,
-            scoring.max_failed_share,
-            scoring.timeout_seconds,
+        return replace(
+            self._base.panel,
+            judges=judges,
+            unfinished_penalty=recipe.scoring.unfinished_penalty,
+            completions_dropped=0,
+            groups_dropped=0,
         )
 
 
