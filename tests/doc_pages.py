@@ -19,13 +19,17 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+# Tutorials first: a shipped recipe is run by the first page that names it, and others need not.
+PAGES = sorted(
+    [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")], key=lambda page: ("tutorials" not in page.parts, page)
+)
 LANGUAGES = {"python", "yaml", "json", "bash", "console", "text"}
 
 # A recipe that lacks nothing; a block that shows a few keys of a recipe replaces those keys in it.
@@ -33,7 +37,7 @@ WHOLE = """
 policy: {use: tabular, arms: ["yes", "no"]}
 prompts: {use: jsonl, options: {path: prompts.jsonl}}
 sampler: {use: reference}
-rewards: [{use: length}]
+rewards: [{use: copy-rate}]
 """
 
 # Setting up is what `.ci/run`, the test of foreign distributions and the reader's own machine do.
@@ -43,6 +47,9 @@ SET_UP = re.compile(
 )
 _HERE = re.compile(r"^cat > (\S+) <<'(\w+)'\n(.*?)^\2\n", re.M | re.S)
 PLAIN_COMMANDS = {"ls", "cat", "head", "tail", "mkdir", "cp", "wc", "grep", "diff"}
+
+
+Command = Callable[[list[str]], tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -89,15 +96,14 @@ class Reader:
     """Follows a page from one folder, as somebody in a checkout would.
 
     command(arguments) -> exit status and what was printed: the command line, in this process.
-    small: add to what `copgkit run` is told, so that it takes seconds; what it prints is then not compared.
+    small(recipe) -> what to add to `copgkit run`, so that it takes seconds, or None if checking the recipe will do;
+    what such a run prints is not compared. Without it recipes are run as they are.
     """
 
-    def __init__(
-        self, folder: Path, command: Callable[[list[str]], tuple[int, str]], small: Callable[[Path], list[str]] | None
-    ) -> None:
+    def __init__(self, folder: Path, command: Command, small: Callable[[Path], list[str] | None] | None) -> None:
         self.folder, self._command, self._small = folder, command, small
         self._names: dict[str, Any] = {"__name__": "__main__"}
-        self._status = 0
+        self._status, self._printed = 0, ""
 
     def follow(self, block: Block) -> None:
         """Does what the block asks for. Raises AssertionError naming page and line where that does not work."""
@@ -115,7 +121,7 @@ class Reader:
                 (self.folder / name).write_text(text)
             for line, shown in typed(block):
                 self._type(line, shown, block.place)
-            assert self._status == 0, f"{block.place}: the last command ended with status {self._status}"
+            assert self._status == 0, f"{block.place}: the last command ended with {self._status}:\n{self._printed}"
 
     def _save(self, block: Block) -> None:
         assert block.title
@@ -147,25 +153,25 @@ class Reader:
             assert shown == [str(self._status)], f"{place}: the command before it ended with {self._status}"
             self._status = 0
             return
-        assert self._status == 0, f"{place}: before {line!r} a command ended with status {self._status}"
+        assert self._status == 0, f"{place}: before {line!r} a command ended with {self._status}:\n{self._printed}"
         for part in line.split(" && "):
-            compared, printed = self._do(part.strip(), place)
+            compared = self._do(part.strip(), place)
         if compared:
-            for missing in _not_printed(shown, printed):
-                raise AssertionError(f"{place}: {line!r} does not print {missing!r} but\n{printed}")
+            for missing in _not_printed(shown, self._printed):
+                raise AssertionError(f"{place}: {line!r} does not print {missing!r} but\n{self._printed}")
 
-    def _do(self, line: str, place: str) -> tuple[bool, str]:
-        """Runs one command; gives whether its output is what the page's reader would see, and the output."""
+    def _do(self, line: str, place: str) -> bool:
+        """Runs one command; gives whether its output is what the page's reader would see."""
         words = shlex.split(line)
         target = words[words.index(">") + 1] if ">" in words else None
         words = words[: words.index(">")] if target else words
         if SET_UP.match(line):
             self._set_up(words)
-            return False, ""
-        compared, (self._status, printed) = self._call(words, line, place)
+            return False
+        compared, (self._status, self._printed) = self._call(words, line, place)
         if target:
-            (self.folder / target).write_text(printed)
-        return compared, printed
+            (self.folder / target).write_text(self._printed)
+        return compared
 
     def _call(self, words: list[str], line: str, place: str) -> tuple[bool, tuple[int, str]]:
         name = Path(words[0]).name
@@ -174,9 +180,7 @@ class Reader:
             assert self.folder.is_dir(), f"{place}: there is no folder {words[1]}"
             return True, (0, "")
         if name == "copgkit":
-            small = self._small_arguments(words[1:])
-            with chdir(self.folder):
-                return not small, self._command([*words[1:], *small])
+            return self._call_copgkit(words[1:])
         if name == "pytest":
             return True, self._in_a_process([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words[1:]])
         if name == "python":
@@ -184,10 +188,16 @@ class Reader:
         assert name in PLAIN_COMMANDS, f"{place}: the test cannot run {line!r}. Mark the block as text."
         return True, self._in_a_process(words)
 
-    def _small_arguments(self, words: list[str]) -> list[str]:
-        if self._small is None or words[0] != "run":
-            return []
-        return self._small(self.folder / words[1])
+    def _call_copgkit(self, words: list[str]) -> tuple[bool, tuple[int, str]]:
+        """A run is made small, or only checked where it would take several processes."""
+        with chdir(self.folder):
+            if words[0] != "run" or self._small is None:
+                return True, self._command(words)
+            added = None if "--processes" in words else self._small(Path(words[1]))
+            if added is None:
+                changes = [word for pair in pairwise(words) if pair[0] == "--set" for word in pair]
+                return False, self._command(["check", words[1], *changes])
+            return False, self._command([*words, *added])
 
     def _in_a_process(self, words: list[str]) -> tuple[int, str]:
         ended = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=False)
