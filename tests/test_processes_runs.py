@@ -76,19 +76,26 @@ def _assert_same_weights(one, other):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "train", "policy"),
+    ("sampler", "train", "more"),
     [
         (OFFLINE, {}, {}),
         # The second step has one group for two processes.
         (OFFLINE, {"groups_per_step": 4, "tokens_per_forward": 32}, {}),
         (ON_POLICY, {"steps": 3}, {}),
         (REPLAY, {"steps": 4}, {}),
-        (ON_POLICY, {"steps": 3}, {"lora": {"rank": 2}}),
+        (ON_POLICY, {"steps": 3}, {"policy": {"lora": {"rank": 2}}}),
+        # One group does not fit a forward pass, so that its completions are back-propagated in parts.
+        (
+            OFFLINE,
+            {"shard": True, "tokens_per_forward": 32, "max_grad_norm": 0.1, "gradient_checkpointing": True},
+            {"reference": {"refresh_every": 2}},
+        ),
+        (ON_POLICY, {"steps": 3, "shard": True}, {"policy": {"lora": {"rank": 2}}}),
     ],
-    ids=["offline", "a step of one group", "on-policy", "replay", "adapters"],
+    ids=["offline", "a step of one group", "on-policy", "replay", "adapters", "divided weights", "divided adapters"],
 )
-def test_two_processes_end_with_the_weights_of_one(recipe, tmp_path, sampler, train, policy):
-    path = recipe(sampler=sampler, train=train, policy=policy)
+def test_two_processes_end_with_the_weights_of_one(recipe, tmp_path, sampler, train, more):
+    path = recipe(sampler=sampler, train=train, **more)
     alone, steps, rows = _run(path, tmp_path / "alone")
     asked = _asked(tmp_path)
     (tmp_path / "scores.sqlite").unlink()
@@ -176,32 +183,16 @@ def test_the_command_runs_in_two_processes_and_prints_once(recipe, tmp_path):
     _assert_same_weights(tmp_path / "out", alone)
 
 
+LAUNCH = ("accelerate.commands.launch", "--num_processes", 2, "--num_machines", 1, "--mixed_precision", "no")
+DIVIDED = ("--use_fsdp", "--fsdp_version", 2, "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP")
+
+
 @pytest.mark.slow
-def test_accelerate_launches_the_same_run(recipe, tmp_path):
+@pytest.mark.parametrize("kind", [("--cpu",), DIVIDED], ids=["all weights", "FSDP2"])
+def test_accelerate_launches_the_same_run(recipe, tmp_path, kind):
     alone, _, _ = _run(recipe(), tmp_path / "alone")
-    launch = (
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        2,
-        "--num_machines",
-        1,
-        "--mixed_precision",
-        "no",
-    )
-    status, out, err = _command(
-        *launch,
-        "--main_process_port",
-        0,
-        "--dynamo_backend",
-        "no",
-        "-m",
-        "copgkit",
-        "run",
-        recipe(),
-        "--output",
-        tmp_path / "out",
-    )
+    launch = (*LAUNCH, *kind, "--main_process_port", 0, "--dynamo_backend", "no")
+    status, out, err = _command(*launch, "-m", "copgkit", "run", recipe(), "--output", tmp_path / "out")
     assert status == 0, err
     assert out.count(str(tmp_path / "out")) == 1
     _assert_same_weights(tmp_path / "out", alone)

@@ -32,6 +32,16 @@ from copgkit.types import Group
 
 
 @dataclass
+class _Share:
+    """Groups of one batch and the completions of each graph over them: all in one, or stretches of a single group that
+    does not fit, with what the loss says of each of its log-probabilities."""
+
+    few: Sequence[Example]
+    parts: Sequence[range]
+    weight_GK: Tensor | None = None
+
+
+@dataclass
 class Accumulation:
     """Adds the gradient of the mean loss over a step's groups to the policy's parameters.
 
@@ -57,14 +67,18 @@ class Accumulation:
         return self.over(examples)
 
     def _over(self, examples: Sequence[Example]) -> StepFigures:
-        """This process's share of the step. Processes wait for each other in the last pass alone, so that all of them
-        need as many: who has fewer adds passes of no weight."""
+        """This process's share of the step. Processes wait for each other in the last pass, those that have parts of
+        the weights only in every pass, so that all of them need as many: who has fewer adds passes of no weight."""
         figures = StepFigures()
         by_length = sorted(examples, key=lambda example: self.policy.forward_tokens([example.scored.group]))
-        batches = [(few, self._parts(few)) for few in self._batches(ranks.share_of(by_length))]
-        own = sum(len(parts) for _, parts in batches)
-        most = max(ranks.gathered(own))
-        passes = itertools.chain.from_iterable(self._passes(*batch, len(examples), figures) for batch in batches)
+        shares = [_Share(few, self._parts(few)) for few in self._batches(ranks.share_of(by_length))]
+        own, in_parts = sum(len(share.parts) for share in shares), any(len(share.parts) > 1 for share in shares)
+        counts = ranks.gathered((own, in_parts))
+        if any(in_parts for _, in_parts in counts):
+            with self.policy.whole(), torch.no_grad():
+                self._weigh(shares, len(examples), figures)
+        most = max(own for own, _ in counts)
+        passes = itertools.chain.from_iterable(self._passes(share, len(examples), figures) for share in shares)
         for number in range(most):
             with nullcontext() if number == most - 1 else self.accelerator.no_sync(self.policy.module):
                 loss = next(passes) if number < own else 0 * self._log_probs([by_length[0].scored.group]).sum()
@@ -76,26 +90,30 @@ class Accumulation:
         for some in stretches(len(by_length), lambda some: self._fits([by_length[n] for n in some])):
             yield [by_length[n] for n in some]
 
-    def _passes(
-        self, few: Sequence[Example], parts: Sequence[range], groups_in_step: int, figures: StepFigures
-    ) -> Iterator[Tensor]:
-        """What is back-propagated of a batch, one graph after the other; its figures are added with the first."""
-        batch = collate(self.policy, few)
-        groups = [scored.group for scored in batch.groups]
-        with nullcontext() if len(parts) == 1 else torch.no_grad():
-            logp_GK = self._log_probs(groups)
-        if len(parts) > 1:
-            logp_GK.requires_grad_()
+    def _weigh(self, shares: Sequence[_Share], groups_in_step: int, figures: StepFigures) -> None:
+        """What the loss says of each log-probability of a group that is back-propagated in parts; adds its figures."""
+        for share in shares:
+            if len(share.parts) > 1:
+                batch = collate(self.policy, share.few)
+                logp_GK = self._log_probs([scored.group for scored in batch.groups]).requires_grad_()
+                with torch.enable_grad():
+                    loss_G = self._loss(logp_GK, batch)
+                    (share.weight_GK,) = torch.autograd.grad(loss_G.sum() / groups_in_step, logp_GK)
+                figures.add(batch, logp_GK.detach(), loss_G.detach(), self.objective.beta)
+
+    def _passes(self, share: _Share, groups_in_step: int, figures: StepFigures) -> Iterator[Tensor]:
+        """What is back-propagated of a batch, one graph after the other."""
+        if share.weight_GK is not None:
+            (group,) = [example.scored.group for example in share.few]
+            for part in share.parts:
+                part_1K = self._log_probs([_part(group, part)])
+                yield (part_1K * share.weight_GK[:, part.start : part.stop]).sum()
+            return
+        batch = collate(self.policy, share.few)
+        logp_GK = self._log_probs([scored.group for scored in batch.groups])
         loss_G = self._loss(logp_GK, batch)
         figures.add(batch, logp_GK.detach(), loss_G.detach(), self.objective.beta)
-        mean = loss_G.sum() / groups_in_step
-        if len(parts) == 1:
-            yield mean
-            return
-        (weight_1K,) = torch.autograd.grad(mean, logp_GK)  # what the loss says of each log-probability
-        for part in parts:
-            part_1K = self._log_probs([_part(groups[0], part)])
-            yield (part_1K * weight_1K[:, part.start : part.stop]).sum()
+        yield loss_G.sum() / groups_in_step
 
     def _parts(self, few: Sequence[Example]) -> list[range]:
         """The completions of each graph over a batch: all in one if it fits, else stretches of its only group."""

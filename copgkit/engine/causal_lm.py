@@ -20,7 +20,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 
-from copgkit.engine import loading, ranks
+from copgkit.engine import loading, ranks, sharding
 from copgkit.engine import lora as adapters
 from copgkit.engine.codec import Codec, completion_ids
 from copgkit.engine.decoding import CopyingDecoder, Decoder, find_way
@@ -195,11 +195,12 @@ class CausalLMPolicy:
         call, not on its batch. A prompt longer than max_prompt_tokens gets none: its list is empty. Several processes
         share the prompts and each gets all completions.
         """
-        written = ranks.share_out(
-            prompts,
-            lambda own: self._generate(own, completions_per_prompt, settings),
-            like=lambda prompt: prompt.content_key,
-        )
+        with self.whole():
+            written = ranks.share_out(
+                prompts,
+                lambda own: self._generate(own, completions_per_prompt, settings),
+                like=lambda prompt: prompt.content_key,
+            )
         return [[self._completion(prompt, ids) for ids in rows] for prompt, rows in zip(prompts, written, strict=True)]
 
     def _generate(
@@ -246,20 +247,27 @@ class CausalLMPolicy:
             frozen.module = copy.deepcopy(self._unwrapped()).eval().requires_grad_(False)
         return frozen
 
+    def whole(self) -> AbstractContextManager[None]:
+        """While it lasts, this process has all weights and may use them without the others: `sharding.whole`."""
+        return sharding.whole(self._unwrapped())
+
     def save(self, folder: Path) -> None:
-        """Writes model (safetensors) and tokenizer so that transformers' `from_pretrained` reads them back.
+        """Writes model (safetensors) and tokenizer so that transformers' `from_pretrained` reads them back. Every
+        process calls it, since each may have a part of the weights; the main one writes.
 
         With adapters the model is written with their updates added, and they alone in a folder within. Beside weights
         of four bits, to which nothing can be added, the adapter is all there is: `from_pretrained` finds its base.
         """
         model: Any = self.model
-        if not adapters.is_attached(model):
-            model.save_pretrained(folder)
-        elif getattr(model, "is_quantized", False):
-            adapters.save_adapter(model, folder)
-        else:
-            model.save_pretrained(folder, state_dict=adapters.merged_weights(model))
-            adapters.save_adapter(model, folder / adapters.ADAPTER)
+        with_adapters, only_they = adapters.is_attached(model), getattr(model, "is_quantized", False)
+        weights = None if only_they else sharding.gathered(adapters.merged_weights(model))
+        own = sharding.gathered(adapters.adapter_weights(model)) if with_adapters else None
+        if not ranks.is_main():
+            return
+        if weights is not None:
+            model.save_pretrained(folder, state_dict=weights)
+        if own is not None:
+            adapters.save_adapter(model, own, folder if only_they else folder / adapters.ADAPTER)
         self.codec.save(folder)
 
     def release(self) -> None:

@@ -95,7 +95,8 @@ class Examination:
     def _log_ratios(self, model: FrozenPolicy, groups: Sequence[Group]) -> list[list[float]]:
         if model is self.reference:
             return [[0.0] * len(group.completions) for group in groups]
-        return ranks.share_out(groups, self._policy_to_reference)
+        with self.policy.whole(), self.reference.whole():
+            return ranks.share_out(groups, self._policy_to_reference)
 
     @torch.no_grad()
     def _policy_to_reference(self, groups: Sequence[Group]) -> list[list[float]]:

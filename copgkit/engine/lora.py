@@ -10,7 +10,7 @@ the loss compares two log-probabilities of one completion, which noise in one of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,13 @@ def switched_off(model: torch.nn.Module) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
+@torch.no_grad()
 def merged_weights(model: torch.nn.Module) -> dict[str, Tensor]:
     """The weights of the base model with the updates added, under the names that it has without adapters. The model
     keeps its own: adding and taking away again would leave other last digits in the reference."""
     updated = dict(_layers(model))
     weights: dict[str, Tensor] = {}
-    for name, value in model.state_dict().items():
+    for name, value in model.state_dict(keep_vars=True).items():
         place, _, kind = name.rpartition(".base_layer.")
         if place:
             update = updated[place].get_delta_weight(_NAME) if kind == "weight" else 0
@@ -92,11 +93,18 @@ def merged_weights(model: torch.nn.Module) -> dict[str, Tensor]:
     return weights
 
 
-def save_adapter(model: Any, folder: Path) -> None:
-    """Writes the adapter alone, as peft and transformers read it: a few megabytes that need the base model."""
+def adapter_weights(model: Any) -> dict[str, Tensor]:
+    """The weights of the adapter alone, under peft's names."""
+    own: dict[str, Tensor] = _library().get_peft_model_state_dict(
+        model, adapter_name=_NAME, save_embedding_layers=False
+    )
+    return own
+
+
+def save_adapter(model: Any, own: Mapping[str, Tensor], folder: Path) -> None:
+    """Writes the adapter's weights as peft and transformers read them: a few megabytes that need the base model."""
     from safetensors.torch import save_file
 
-    own = _library().get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {f"base_model.model.{name}": value.detach().cpu().contiguous() for name, value in own.items()}
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -54,6 +55,9 @@ class OnDemand:
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         return self.policy.parameters()
+
+    def whole(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._policy is None else self._policy.whole()  # what is loaded anew is whole
 
     def frozen_copy(self) -> FrozenPolicy:
         return self.policy.frozen_copy()

@@ -6,6 +6,7 @@ Shapes: G groups, K completions per group (padded to the largest K of the batch)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +45,11 @@ class FrozenPolicy(Protocol):
 
     def frozen_copy(self) -> FrozenPolicy:
         """Another one with the same weights."""
+        ...
+
+    def whole(self) -> AbstractContextManager[None]:
+        """While it lasts, this process may ask it for log-probabilities whether others do or not, and has all of its
+        `parameters()`. All processes enter and leave."""
         ...
 
 
@@ -88,6 +94,10 @@ class Policy(Protocol):
         """The reference: a copy without gradients, dropout off."""
         ...
 
+    def whole(self) -> AbstractContextManager[None]:
+        """As `FrozenPolicy.whole`."""
+        ...
+
     def save(self, folder: Path) -> None:
-        """Writes the model so that its usual library reads it back."""
+        """Writes the model so that its usual library reads it back. Every process calls it; the main one writes."""
         ...

@@ -88,7 +88,8 @@ class Reference:
         known = {key: self._known[key] for key in keys if key in self._known}
         new = {key: scored.group for key, scored in zip(keys, groups, strict=True) if key not in known}
         advance(len(groups) - len(ranks.share_of(list(new))))  # those that are known, and the other processes' share
-        log_probs = ranks.share_out(list(new.values()), lambda own: self._log_probs(own, advance))
+        with self.policy.whole():
+            log_probs = ranks.share_out(list(new.values()), lambda own: self._log_probs(own, advance))
         known |= zip(new, log_probs, strict=True)
         self._remember(known)
         return [Example(scored, known[key], self.refreshes) for key, scored in zip(keys, groups, strict=True)]
@@ -104,8 +105,9 @@ class Reference:
         """Moves towards the policy if this step is one at which it does."""
         if self.every is None or step % self.every:
             return
-        for own, new in zip(self.policy.parameters(), policy.parameters(), strict=True):
-            own.lerp_(new.to(own), 1 - self.decay)
+        with policy.whole():
+            for own, new in zip(self.policy.parameters(), policy.parameters(), strict=True):
+                own.lerp_(new.to(own), 1 - self.decay)
         self.refreshes += 1
         self._known.clear()
 

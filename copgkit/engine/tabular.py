@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from copgkit.engine import ranks
 from copgkit.engine.policy import EncodingReport
 from copgkit.engine.sampling import choose, stream_names, uniforms
 from copgkit.errors import DataError, ModelError
@@ -123,8 +125,14 @@ class TabularPolicy:
         frozen.module = copy.deepcopy(self._table).requires_grad_(False)
         return frozen
 
+    def whole(self) -> AbstractContextManager[None]:
+        """Every process has the whole table."""
+        return nullcontext()
+
     def save(self, folder: Path) -> None:
         """Writes arms, reference probabilities and the logits of every state to `tabular.json`."""
+        if not ranks.is_main():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         states = [
             {"prompt": json.loads(key), "logits": self._table.logits_SA[index].tolist()}

@@ -19,11 +19,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from accelerate import Accelerator
 from transformers import get_scheduler
 
-from copgkit.engine.accelerating import make_accelerator, prepared
+from copgkit.engine.accelerating import make_accelerator, prepare
 from copgkit.engine.accumulation import Accumulation
 from copgkit.engine.bad_steps import BadSteps, Keep
 from copgkit.engine.batches import StepFigures
@@ -46,6 +45,7 @@ class TrainingSettings:
     max_grad_norm: float | None = 1.0
     max_bad_steps: int = 3
     precision: Literal["float32", "bf16"] = "float32"
+    shard: bool = False
     log_every: int = 1
     seed: int = 0
 
@@ -74,14 +74,7 @@ def align(
     keep_bad(count, step, examples): gets the groups of a step that was not taken (engine/bad_steps.py).
     """
     accelerator = accelerator or make_accelerator(settings.precision)
-    optimiser: torch.optim.Optimizer = torch.optim.AdamW(
-        [parameter for parameter in policy.parameters() if parameter.requires_grad],
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    policy.module, optimiser = prepared(accelerator, policy.module, optimiser)
+    optimiser = prepare(accelerator, policy, settings)
     scheduler = get_scheduler(settings.schedule, optimiser, math.ceil(settings.warmup * total_steps), total_steps)
     accumulation = Accumulation(policy, objective, accelerator, tell)
     guard = BadSteps(policy, optimiser, settings.max_bad_steps, keep_bad, tell)

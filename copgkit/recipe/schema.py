@@ -210,6 +210,10 @@ class TrainSettings(Section):
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="bf16 runs forward and backward under autocast."
     )
+    shard: bool = Field(
+        False,
+        description="Divide weights, gradients and optimiser among the processes (FSDP2): less memory, more sending.",
+    )
     gradient_checkpointing: bool = Field(
         False, description="Recomputes activations in the backward pass: less memory, more time."
     )

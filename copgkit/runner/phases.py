@@ -53,8 +53,7 @@ class Run:
         """The whole run, in order."""
         self._evaluate()
         self._train()
-        if self.main:
-            self.parts.policy.save(self.folder.model)
+        self.parts.policy.save(self.folder.model)
         if self.log.step != self._last_evaluated:
             self._evaluate()
         return self._report()
