@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from copgkit import Completion, Group, Prompt, ScoredGroup, TrainingError
-from copgkit.engine import training
 from copgkit.engine.objectives import Objective
 from copgkit.engine.reference import Example, Reference
 from copgkit.engine.tabular import TabularPolicy
@@ -30,7 +29,7 @@ class World:
             self.optimiser = make(*given, **options)
             return self.optimiser
 
-        monkeypatch.setattr(training.torch.optim, "AdamW", remembered)
+        monkeypatch.setattr(torch.optim, "AdamW", remembered)
         prompts = [Prompt(f"Choose {n}.") for n in range(6)]
         groups = [
             Group(one, tuple(Completion(one, arm) for arm in ("a", "b", "c")[: 2 + n % 2]))

@@ -196,3 +196,21 @@ def test_accelerate_launches_the_same_run(recipe, tmp_path, kind):
     assert status == 0, err
     assert out.count(str(tmp_path / "out")) == 1
     _assert_same_weights(tmp_path / "out", alone)
+
+
+def _run_with_deepspeed(path, output, stage):
+    os.environ.update(ACCELERATE_USE_DEEPSPEED="true", ACCELERATE_DEEPSPEED_ZERO_STAGE=str(stage), DS_ACCELERATOR="cpu")
+    os.environ["LOCAL_SIZE"] = os.environ["WORLD_SIZE"]
+    return _run(path, output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 2])
+def test_deepspeed_takes_the_steps_of_one_process(recipe, tmp_path, stage):
+    pytest.importorskip("deepspeed")
+    path = recipe(train={"tokens_per_forward": 32, "max_grad_norm": 0.1}, reference={"refresh_every": 2})
+    alone, _, rows = _run(path, tmp_path / "alone")
+    (tmp_path / "scores.sqlite").unlink()
+    (folder, _, rows_together), _ = in_processes(2, _run_with_deepspeed, path, tmp_path / "together", stage)
+    _assert_same_rows(rows_together, rows)
+    _assert_same_weights(folder, alone)

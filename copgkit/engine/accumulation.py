@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +21,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from copgkit.engine import ranks
+from copgkit.engine.accelerating import one_pass
 from copgkit.engine.batches import Batch, StepFigures, collate
 from copgkit.engine.log_probs import stretches
 from copgkit.engine.objectives import Objective
@@ -80,7 +80,7 @@ class Accumulation:
         most = max(own for own, _ in counts)
         passes = itertools.chain.from_iterable(self._passes(share, len(examples), figures) for share in shares)
         for number in range(most):
-            with nullcontext() if number == most - 1 else self.accelerator.no_sync(self.policy.module):
+            with one_pass(self.accelerator, self.policy.module, last=number == most - 1):
                 loss = next(passes) if number < own else 0 * self._log_probs([by_length[0].scored.group]).sum()
                 self.accelerator.backward(loss * ranks.count())  # gradients are averaged over processes after this
         return figures.over_all_processes()

@@ -16,7 +16,6 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from copgkit.engine import ranks
 from copgkit.engine.policy import EncodingReport
@@ -144,8 +143,7 @@ class TabularPolicy:
     @property
     def _table(self) -> _Table:
         # accelerate's own unwrapping looks for optional packages at every call, and this is called for every prompt.
-        unwrapped = self.module.module if isinstance(self.module, DistributedDataParallel) else self.module
-        return cast(_Table, unwrapped)
+        return cast(_Table, getattr(self.module, "module", self.module))
 
     def _log_probs_RA(self, prompts: Sequence[Prompt]) -> Tensor:
         states = [self._state(prompt) for prompt in prompts]

@@ -81,6 +81,8 @@ def _policy(recipe: Recipe, faults: Faults) -> None:
     if isinstance(policy, CausalLMSettings) and policy.quantise and policy.lora is None:
         words = "weights of four bits cannot be trained. Give policy.lora, whose adapters are, or leave this out."
         faults.add(("policy", "quantise"), words)
+    if recipe.train.shard and not isinstance(policy, CausalLMSettings):
+        faults.add(("train", "shard"), "a tabular policy is one small table. Leave it out.")
 
 
 def _reference(recipe: Recipe, faults: Faults) -> None:

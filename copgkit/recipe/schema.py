@@ -66,7 +66,10 @@ class CausalLMSettings(Section):
     model: str = Field(description="A folder relative to the recipe, or a hub name. It is also the frozen reference.")
     revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
     tokenizer: str | None = Field(None, description="Where the tokenizer is, if not with the model.")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="The type that the weights are loaded in.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="The type that the weights are loaded in. With bfloat16 the optimiser steps along float32 copies.",
+    )
     lora: LoraSettings | None = Field(
         None, description="Train adapters instead of all weights: `copgkit describe lora`."
     )
