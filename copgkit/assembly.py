@@ -83,6 +83,7 @@ class Assembly:
             device=self.device,
             seed=self.resolved.recipe.seed,
             gradient_checkpointing=self.resolved.recipe.train.gradient_checkpointing and not frozen,
+            compile_layers=self.resolved.recipe.train.compile and not frozen,
             tokens_per_forward=self.resolved.recipe.train.tokens_per_forward,
             **self._model_options(settings),
         )

@@ -276,12 +276,14 @@ def test_the_largest_tensor_does_not_grow_with_tokens_times_vocabulary():
 
 def test_entropies_are_those_of_the_next_token_distributions():
     policy = make_policy()
-    entropy_GK = policy.entropies(GROUPS[:1])
+    logp_GK, entropy_GK = policy.log_probs_and_entropies(GROUPS[:1])
+    torch.testing.assert_close(logp_GK, policy.log_probs(GROUPS[:1]))
     logits = policy.model(torch.tensor([[2, 3, 4, 5, 6]])).logits[0, 2:]
     wanted = torch.distributions.Categorical(logits=logits).entropy().sum()
     assert entropy_GK[0, 0].item() == pytest.approx(wanted.item(), rel=1e-5)
     policy.forms = replace(policy.forms, head="narrow")
-    torch.testing.assert_close(policy.entropies(GROUPS), make_policy().entropies(GROUPS), rtol=1e-5, atol=1e-5)
+    (_, narrow_GK), (_, whole_GK) = (one.log_probs_and_entropies(GROUPS) for one in (policy, make_policy()))
+    torch.testing.assert_close(narrow_GK, whole_GK, rtol=1e-5, atol=1e-5)
 
 
 # --- the probe -------------------------------------------------------------------------------------------------------

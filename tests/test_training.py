@@ -122,6 +122,18 @@ def test_logged_figures_equal_hand_computed_ones():
     assert row["train/log-prob-best/mean"] == pytest.approx(math.log(1 / 3))
 
 
+@pytest.mark.parametrize("completions_at_once", [None, 2])
+def test_the_entropy_of_the_policy_is_logged_per_token_if_asked_for(completions_at_once):
+    groups = [_scored("a", "b", "c"), _scored("b", "c")]
+    _, rows = _train(groups, epochs=40, log_entropy=True, completions_at_once=completions_at_once)
+    assert rows[0]["train/entropy/mean"] == pytest.approx(math.log(3)), "of three arms that are equally likely"
+    assert rows[-1]["train/entropy/mean"] < rows[0]["train/entropy/mean"]
+    _, without = _train(groups, epochs=40, completions_at_once=completions_at_once)
+    for row, plain in zip(rows, without, strict=True):
+        assert {name: value for name, value in row.items() if name != "train/entropy/mean"}.keys() == plain.keys()
+        assert row["train/loss/mean"] == plain["train/loss/mean"]
+
+
 def test_rows_are_logged_only_as_often_as_asked():
     _, rows = _train([_scored("a", "b")], epochs=10, log_every=4)
     assert [step for step, row in enumerate(rows, start=1) if row] == [1, 4, 8]

@@ -45,13 +45,15 @@ class _Share:
 class Accumulation:
     """Adds the gradient of the mean loss over a step's groups to the policy's parameters.
 
-    tell: is told when the budget of tokens is halved.
+    entropies: whether the figures have the entropy of the policy's distributions. tell: is told when the budget of
+    tokens is halved.
     """
 
     policy: Policy
     objective: Objective
     accelerator: Accelerator
     tell: Callable[[str], None] = lambda text: None
+    entropies: bool = False
     _halved: bool = False
 
     def over(self, examples: Sequence[Example]) -> StepFigures:
@@ -106,11 +108,11 @@ class Accumulation:
         if share.weight_GK is not None:
             (group,) = [example.scored.group for example in share.few]
             for part in share.parts:
-                part_1K = self._log_probs([_part(group, part)])
+                part_1K = self._log_probs([_part(group, part)], figures)
                 yield (part_1K * share.weight_GK[:, part.start : part.stop]).sum()
             return
         batch = collate(self.policy, share.few)
-        logp_GK = self._log_probs([scored.group for scored in batch.groups])
+        logp_GK = self._log_probs([scored.group for scored in batch.groups], figures)
         loss_G = self._loss(logp_GK, batch)
         figures.add(batch, logp_GK.detach(), loss_G.detach(), self.objective.beta)
         yield loss_G.sum() / groups_in_step
@@ -129,9 +131,14 @@ class Accumulation:
         groups = [example.scored.group for example in examples]
         return self.policy.forward_tokens(groups) <= self.policy.tokens_per_forward
 
-    def _log_probs(self, groups: Sequence[Group]) -> Tensor:
+    def _log_probs(self, groups: Sequence[Group], figures: StepFigures | None = None) -> Tensor:
+        """Those of the policy; their entropies go to the figures, if these are given and wanted."""
         with self.accelerator.autocast():
-            return self.policy.log_probs(groups)
+            if figures is None or not self.entropies:
+                return self.policy.log_probs(groups)
+            logp_GK, entropy_GK = self.policy.log_probs_and_entropies(groups)
+        figures.add_entropies(entropy_GK)
+        return logp_GK
 
     def _loss(self, logp_GK: Tensor, batch: Batch) -> Tensor:
         return self.objective(

@@ -57,6 +57,10 @@ class StepFigures:
         for name, value_GK in {"reward": batch.reward_GK, "log_ratio": log_ratio_GK, "log_prob": logp_GK}.items():
             self._add(name, (valid_GK * value_GK).sum())
 
+    def add_entropies(self, entropy_GK: Tensor) -> None:
+        """Takes in the entropies of next-token distributions, summed over each completion's tokens, in nats."""
+        self._add("entropy", entropy_GK.sum())
+
     def over_all_processes(self) -> StepFigures:
         """The sums over what every process has taken in."""
         own = {"groups": self.groups, "completions": self.completions, "tokens": self.tokens}
@@ -74,7 +78,7 @@ class StepFigures:
             "train/log-prob/mean": self.sums["log_prob"] * per_completion,
             "train/log-prob-best/mean": self.sums["best"] * per_group,
             "train/log-prob-worst/mean": self.sums["worst"] * per_group,
-        }
+        } | ({"train/entropy/mean": self.sums["entropy"] / self.tokens} if "entropy" in self.sums else {})
 
     def _add(self, name: str, value: Tensor) -> None:
         self.sums[name] = self.sums.get(name, 0.0) + value.item()

@@ -20,7 +20,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 
-from copgkit.engine import loading, ranks, sharding
+from copgkit.engine import compiling, loading, ranks, sharding
 from copgkit.engine import lora as adapters
 from copgkit.engine.codec import Codec, completion_ids
 from copgkit.engine.decoding import CopyingDecoder, Decoder, find_way
@@ -28,11 +28,11 @@ from copgkit.engine.generation import complete
 from copgkit.engine.log_probs import CompletionLogProbs, Forms, in_passes
 from copgkit.engine.packing import TokenGroup
 from copgkit.engine.policy import EncodingReport
-from copgkit.engine.probing import choose_forms
+from copgkit.engine.probing import choose_forms, try_compiled
 from copgkit.engine.sampling import stream_names
+from copgkit.engine.saving import save_weights
 from copgkit.engine.shared_decoding import SharedDecoder
 from copgkit.engine.stop_strings import StopStrings
-from copgkit.errors import ModelError
 from copgkit.types import Completion, GenerationSettings, Group, Prompt
 
 
@@ -54,6 +54,7 @@ class CausalLMPolicy:
         max_prompt_tokens: int = 512,
         max_completion_tokens: int = 64,
         gradient_checkpointing: bool = False,
+        compile_layers: bool = False,
         tokens_per_forward: int | None = None,
         rows_per_batch: int = 256,
         stop: Sequence[str] = (),
@@ -76,8 +77,11 @@ class CausalLMPolicy:
         self.way = find_way(module, self.device, self._narrow)
         forms, self.findings = choose_forms(module, self.device, max_prompt_tokens, max_completion_tokens)
         self.module: torch.nn.Module = CompletionLogProbs(module, forms)
+        self._compiled = False
         if gradient_checkpointing:
-            self.checkpoint_gradients()
+            loading.checkpoint_gradients(module)
+        if compile_layers:
+            self.compile_layers()
 
     @classmethod
     def load(
@@ -93,6 +97,7 @@ class CausalLMPolicy:
         device: str = "cpu",
         trust_remote_code: bool = False,
         gradient_checkpointing: bool = False,
+        compile_layers: bool = False,
         tokens_per_forward: int | None = None,
         stop: Sequence[str] = (),
         lora: Mapping[str, Any] | None = None,
@@ -116,6 +121,7 @@ class CausalLMPolicy:
             max_prompt_tokens=max_prompt_tokens,
             max_completion_tokens=max_completion_tokens,
             gradient_checkpointing=gradient_checkpointing,
+            compile_layers=compile_layers,
             tokens_per_forward=tokens_per_forward,
             stop=stop,
         )
@@ -168,14 +174,17 @@ class CausalLMPolicy:
             if torch.is_grad_enabled():  # one pass: the caller decides the memory by the groups that it gives
                 logp_B: Tensor = self.module(self.forms.pack(packed, self.device))[0]
             else:
-                logp_B = in_passes(self.module, self.forms, packed, self.device, self.tokens_per_forward)
+                with self._as_loaded():
+                    logp_B = in_passes(self.module, self.forms, packed, self.device, self.tokens_per_forward)
         return _scatter(logp_B, groups)
 
-    def entropies(self, groups: Sequence[Group]) -> Tensor:
-        """Entropy of the next-token distributions in nats, summed over each completion's tokens [G, K]; no gradient."""
-        with torch.no_grad(), self._weights():
-            entropy_B = self.module(self.forms.pack([self._tokens(one) for one in groups], self.device), True)[1]
-        return _scatter(entropy_B, groups)
+    def log_probs_and_entropies(self, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
+        """`log_probs`, and from the same pass the entropies of the next-token distributions in nats, summed over each
+        completion's tokens [G, K], without gradient."""
+        with self._weights():
+            pack = self.forms.pack([self._tokens(group) for group in groups], self.device)
+            logp_B, entropy_B = self.module(pack, True)
+        return _scatter(logp_B, groups), _scatter(entropy_B, groups)
 
     def forward_tokens(self, groups: Sequence[Group]) -> int:
         """Tokens that the groups take in one forward pass, padding included."""
@@ -224,16 +233,12 @@ class CausalLMPolicy:
         """What is trained."""
         return self.module.parameters()
 
-    def checkpoint_gradients(self) -> None:
-        """Recomputes activations in the backward pass: less memory, more time, the same numbers. Raises
-        ModelError where the architecture cannot."""
-        module: Any = self.model
-        if not getattr(module, "supports_gradient_checkpointing", False):
-            raise ModelError("train.gradient_checkpointing: this architecture does not support it. Set it to false.")
-        # transformers 5 renamed the method on its way; the old name warns where the new one exists.
-        enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
-        module.train()  # transformers ignores the setting in evaluation mode; there is no dropout to switch on
+    def compile_layers(self) -> None:
+        """Compiles the layers for passes that are trained on; everything else stays as it is. findings says what came
+        of it. Raises ModelError where nothing can be compiled."""
+        limits = (self.max_prompt_tokens, self.max_completion_tokens)
+        self.findings.append(try_compiled(self.model, self.forms, self.device, *limits))
+        self._compiled = not self.findings[-1].disagrees
 
     def frozen_copy(self) -> CausalLMPolicy:
         """The reference: the weights as they are now, without gradients. Prompts stay tokenised for both.
@@ -258,17 +263,9 @@ class CausalLMPolicy:
         With adapters the model is written with their updates added, and they alone in a folder within. Beside weights
         of four bits, to which nothing can be added, the adapter is all there is: `from_pretrained` finds its base.
         """
-        model: Any = self.model
-        with_adapters, only_they = adapters.is_attached(model), getattr(model, "is_quantized", False)
-        weights = None if only_they else sharding.gathered(adapters.merged_weights(model))
-        own = sharding.gathered(adapters.adapter_weights(model)) if with_adapters else None
-        if not ranks.is_main():
-            return
-        if weights is not None:
-            model.save_pretrained(folder, state_dict=weights)
-        if own is not None:
-            adapters.save_adapter(model, own, folder if only_they else folder / adapters.ADAPTER)
-        self.codec.save(folder)
+        save_weights(self.model, folder)
+        if ranks.is_main():
+            self.codec.save(folder)
 
     def release(self) -> None:
         """Frees the memory of the weights; the policy cannot be used any more. Those of a reference that shares the
@@ -282,6 +279,10 @@ class CausalLMPolicy:
     def _weights(self) -> AbstractContextManager[None]:
         """While it lasts, the module has this policy's weights: of a reference that shares it, the base model's."""
         return adapters.switched_off(self.model) if self._is_base else nullcontext()
+
+    def _as_loaded(self) -> AbstractContextManager[object]:
+        """While it lasts, nothing compiled is used."""
+        return compiling.eager() if self._compiled else nullcontext()
 
     def _unwrapped(self) -> CompletionLogProbs:
         module: CompletionLogProbs = extract_model_from_parallel(self.module)
@@ -312,7 +313,7 @@ class CausalLMPolicy:
         per_prompt = len(streams[0])
         module.eval()
         try:
-            with self._weights():
+            with self._weights(), self._as_loaded():
                 written = complete(
                     lambda: self._decoder(module, prompts, per_prompt, max_tokens),
                     [name for row in streams for name in row],

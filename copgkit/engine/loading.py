@@ -87,6 +87,17 @@ def remove_dropout(module: torch.nn.Module) -> None:
     _zero_dropout(getattr(module, "config", None))
 
 
+def checkpoint_gradients(module: Any) -> None:
+    """Recomputes activations in the backward pass: less memory, more time, the same numbers. Raises ModelError where
+    the architecture cannot."""
+    if not getattr(module, "supports_gradient_checkpointing", False):
+        raise ModelError("train.gradient_checkpointing: this architecture does not support it. Set it to false.")
+    # transformers 5 renamed the method on its way; the old name warns where the new one exists.
+    enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    module.train()  # transformers ignores the setting in evaluation mode; there is no dropout to switch on
+
+
 def takes_positions(module: torch.nn.Module, device: torch.device) -> bool:
     """Whether `logits_to_keep` takes a boolean mask [B, T] and gives exactly the logits of the true positions; tried
     out on three tokens. Where it does not, full logits are computed."""
@@ -98,6 +109,14 @@ def takes_positions(module: torch.nn.Module, device: torch.device) -> bool:
     except (TypeError, IndexError, RuntimeError, ValueError):
         return False
     return chosen.shape == wanted.shape and _same(chosen, wanted, module)
+
+
+def layers(module: torch.nn.Module) -> list[torch.nn.Module]:
+    """The layers of a transformers model, by the names that it gives for what must not be split. None is in another."""
+    names = {name for part in module.modules() for name in getattr(part, "_no_split_modules", None) or ()}
+    found = [part for part in module.modules() if type(part).__name__ in names]
+    inner = {id(part) for layer in found for part in layer.modules() if part is not layer}
+    return [layer for layer in found if id(layer) not in inner]
 
 
 def is_coarse(module: torch.nn.Module) -> bool:

@@ -72,6 +72,11 @@ class Policy(Protocol):
         padding excluded. Entries beyond a group's own K are 0 and carry no gradient. Differentiable."""
         ...
 
+    def log_probs_and_entropies(self, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
+        """`log_probs`, and from the same pass the entropies of the next-token distributions in nats, summed over each
+        completion's tokens [G, K], without gradient."""
+        ...
+
     def forward_tokens(self, groups: Sequence[Group]) -> int:
         """Tokens that the groups take in one forward pass, padding included."""
         ...

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from copgkit.engine import shared_attention
+from copgkit.engine import compiling, shared_attention
 from copgkit.engine.loading import is_coarse
 from copgkit.engine.log_probs import CompletionLogProbs, Forms, output_head
 from copgkit.engine.packing import TokenGroup
@@ -66,6 +66,23 @@ def choose_forms(
         if with_own:
             _set_attention(model, "sdpa")
     return chosen, [Finding(_NAMES[chosen.attention]), *findings]
+
+
+def try_compiled(
+    model: torch.nn.Module, forms: Forms, device: torch.device, max_prompt_tokens: int, max_completion_tokens: int
+) -> Finding:
+    """Compiles the model's layers, and undoes it if that gives other numbers for rows of two shapes. Takes a minute or
+    more. Raises ModelError where nothing can be compiled."""
+    groups = _rows(model, max_prompt_tokens, max_completion_tokens, reach=0)
+    wanted = [_measured(model, forms, some, device) for some in (groups, groups[:2])]
+    compiling.compile_layers(model, device)
+    before = compiling.graphs()
+    findings: list[Finding] = []
+    for some, figures in zip((groups, groups[:2]), wanted, strict=True):
+        if not _agrees(model, forms, some, device, figures, findings):
+            compiling.undo(model)
+            return replace(findings[0], text=f"train.compile: {findings[0].text}", disagrees=True)
+    return Finding(f"its layers are compiled for training, into {compiling.graphs() - before} graphs")
 
 
 @dataclass(frozen=True)

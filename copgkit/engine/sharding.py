@@ -26,6 +26,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from copgkit.engine import ranks
+from copgkit.engine.loading import layers
 from copgkit.errors import TrainingError
 
 ASKED = "ACCELERATE_USE_FSDP"
@@ -60,7 +61,7 @@ def shard(module: torch.nn.Module, device: torch.device) -> None:
         )
     mesh = init_device_mesh(device.type, (ranks.count(),))
     after_forward = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() != "false"
-    for layer in _layers(module):
+    for layer in layers(module):
         fully_shard(layer, mesh=mesh, reshard_after_forward=after_forward)
     root = fully_shard(module, mesh=mesh, reshard_after_forward=False)
     root._get_fsdp_state()._lazy_init()  # else the first layer that generates would take itself for the whole
@@ -90,14 +91,6 @@ def gathered(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         id(value): value.full_tensor() if isinstance(value, DTensor) else value.detach() for value in weights.values()
     }
     return {name: whole[id(value)] for name, value in weights.items()}
-
-
-def _layers(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """The layers of a transformers model, which says what they are called: none is within another."""
-    names = {name for part in module.modules() for name in getattr(part, "_no_split_modules", None) or ()}
-    found = [part for part in module.modules() if type(part).__name__ in names]
-    inner = {id(part) for layer in found for part in layer.modules() if part is not layer}
-    return [layer for layer in found if id(layer) not in inner]
 
 
 def _lets_go_after_forward(part: FSDPModule) -> bool:

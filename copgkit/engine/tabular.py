@@ -92,6 +92,13 @@ class TabularPolicy:
         logp_GA = self._log_probs_RA([group.prompt for group in groups])
         return logp_GA.gather(1, arm_GK).masked_fill(~present_GK, 0.0)
 
+    def log_probs_and_entropies(self, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
+        """`log_probs`, and the entropies of the arms for each completion's prompt in nats [G, K], without gradient."""
+        with torch.no_grad():
+            logp_GA = self._log_probs_RA([group.prompt for group in groups])
+        present_GK = self._arms_of(groups)[1]
+        return self.log_probs(groups), -(logp_GA.exp() * logp_GA).sum(1, keepdim=True) * present_GK
+
     def forward_tokens(self, groups: Sequence[Group]) -> int:
         """What the groups look up: an entry of the table for each completion."""
         return sum(len(group.completions) for group in groups)

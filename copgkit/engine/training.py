@@ -47,6 +47,7 @@ class TrainingSettings:
     precision: Literal["float32", "bf16"] = "float32"
     shard: bool = False
     log_every: int = 1
+    log_entropy: bool = False
     seed: int = 0
 
     def steps_for(self, num_groups: int) -> int:
@@ -76,7 +77,7 @@ def align(
     accelerator = accelerator or make_accelerator(settings.precision)
     optimiser = prepare(accelerator, policy, settings)
     scheduler = get_scheduler(settings.schedule, optimiser, math.ceil(settings.warmup * total_steps), total_steps)
-    accumulation = Accumulation(policy, objective, accelerator, tell)
+    accumulation = Accumulation(policy, objective, accelerator, tell, settings.log_entropy)
     guard = BadSteps(policy, optimiser, settings.max_bad_steps, keep_bad, tell)
     shuffler = random.Random(settings.seed)
     step = 0

@@ -83,6 +83,9 @@ def _policy(recipe: Recipe, faults: Faults) -> None:
         faults.add(("policy", "quantise"), words)
     if recipe.train.shard and not isinstance(policy, CausalLMSettings):
         faults.add(("train", "shard"), "a tabular policy is one small table. Leave it out.")
+    if recipe.train.compile and (recipe.train.shard or recipe.train.gradient_checkpointing):
+        other = "shard" if recipe.train.shard else "gradient_checkpointing"
+        faults.add(("train", "compile"), f"it was not tried beside train.{other}. Set one of them to false.")
 
 
 def _reference(recipe: Recipe, faults: Faults) -> None:

@@ -220,7 +220,14 @@ class TrainSettings(Section):
     gradient_checkpointing: bool = Field(
         False, description="Recomputes activations in the backward pass: less memory, more time."
     )
+    compile: bool = Field(
+        False,
+        description="Compiles the model's layers for training (torch.compile): minutes at the start, for faster steps.",
+    )
     log_every: PositiveInt = Field(1, description="Steps between lines of metrics.")
+    log_entropy: bool = Field(
+        False, description="Adds train/entropy/mean: of the policy's next-token distributions, in nats a token."
+    )
     trackers: list[str] = Field(
         default_factory=list, description="accelerate trackers: tensorboard, wandb, mlflow, trackio, ..."
     )

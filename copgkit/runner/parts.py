@@ -125,7 +125,7 @@ def training_settings(resolved: ResolvedRecipe) -> TrainingSettings:
     """The recipe's `train` section as the engine takes it."""
     from copgkit.engine.training import TrainingSettings
 
-    other_rooms = {"steps", "gradient_checkpointing", "tokens_per_forward", "trackers"}
+    other_rooms = {"steps", "compile", "gradient_checkpointing", "tokens_per_forward", "trackers"}
     return TrainingSettings(seed=resolved.recipe.seed, **resolved.recipe.train.model_dump(exclude=other_rooms))
 
 
