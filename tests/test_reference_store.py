@@ -305,3 +305,25 @@ def test_the_store_command_lists_exports_and_prunes_references(recipe, tmp_path,
     assert counts(copgkit.run(path, output=tmp_path / "three")) == (24, 0)
     assert copgkit_command("store", "prune", "--source", "reference:policy")[1].startswith("6 rows removed; ")
     assert counts(copgkit.run(path, output=tmp_path / "four")) == (0, 24)
+
+
+def test_check_counts_the_log_probabilities_of_recorded_groups_that_a_run_would_compute(
+    recipe, tmp_path, copgkit_command
+):
+    drawn = copgkit.run(recipe(evaluate={}), set={"scoring.store": None}, output=tmp_path / "drawn")
+    (tmp_path / "groups.jsonl").write_bytes((drawn.folder / "groups/round-0000.jsonl").read_bytes())
+
+    def missing(path, *changes):
+        _, out, _ = copgkit_command("check", path, "--missing", "--json", *changes)
+        (figure,) = [one for one in json.loads(out)["plan"] if one["name"] == "missing: reference"]
+        return figure["value"], figure["how"]
+
+    assert missing(recipe(evaluate={})) == (None, "the completions are yet to be generated")
+    prompts = {"use": "jsonl", "options": {"path": "groups.jsonl"}}
+    recorded = recipe(prompts=prompts, sampler={"use": "recorded"}, evaluate={})
+    assert missing(recorded) == (24, "log-probabilities that the store does not have")
+    copgkit.run(recorded, output=tmp_path / "one")
+    assert missing(recorded)[0] == 0
+    assert missing(recorded, "--set", "objective.beta=0.1")[0] == 0
+    assert missing(recorded, "--set", "train.precision=bf16")[0] == 24
+    assert missing(recorded, "--set", "scoring.store=null") == (24, "computed every time: no store keeps them")

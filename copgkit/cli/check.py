@@ -26,8 +26,8 @@ def check(
         bool,
         typer.Option(
             "--missing",
-            help="Count the scores that the score store does not have yet: loads the data, and asks every source who it"
-            " is, which may read a whole checkpoint.",
+            help="Count the scores, and for recorded groups the reference's log-probabilities, that the store does not"
+            " have yet: loads the data and the policy, and asks every source who it is, which may read a checkpoint.",
         ),
     ] = False,
 ) -> None:
@@ -37,9 +37,9 @@ def check(
     resolved = load_recipe(recipe, changes or ())
     plan = make_plan(resolved)
     if missing:
-        from copgkit.panel import missing_scores
+        from copgkit.missing import missing as still_missing
 
-        plan = Plan((*plan.figures, *missing_scores(resolved, Progress())))
+        plan = Plan((*plan.figures, *still_missing(resolved, Progress())))
     if as_json:
         print_json(_as_data(resolved, plan))
         return
