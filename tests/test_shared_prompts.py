@@ -8,14 +8,14 @@ import torch
 import transformers
 from torch.nn import functional
 
-from copgkit import Completion, Group, Prompt
+from copgkit import Completion, Group, ModelError, Prompt
 from copgkit.engine import shared_attention
 from copgkit.engine.causal_lm import CausalLMPolicy
 from copgkit.engine.codec import IntegerCodec
 from copgkit.engine.log_probs import Forms, stretches
 from copgkit.engine.objectives import Objective, all_pairs
 from copgkit.engine.output_head import LogitMap, token_log_probs
-from copgkit.engine.packing import Spans, TokenGroup, block_mask, pack_shared
+from copgkit.engine.packing import Spans, TokenGroup, block_mask, flex_mask, pack_shared, who_sees_whom
 from copgkit.engine.probing import choose_forms
 
 CPU = torch.device("cpu")
@@ -223,6 +223,27 @@ def test_stretches_are_those_of_asking_number_by_number_at_the_price_of_a_few_lo
             start = end
     assert list(stretches(len(sizes), fits)) == one_by_one
     assert looked_at <= 12 * len(sizes)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("window", [None, 3])
+def test_flex_attention_sees_what_the_block_mask_shows(window):
+    from torch.nn.attention.flex_attention import create_mask, flex_attention
+
+    groups = [TokenGroup([3, 4, 5, 6], [[7, 8, 1], [9, 10, 11, 1]]), TokenGroup([3, 4], [[5, 1], [6, 7, 1], []])]
+    pack = pack_shared(groups, torch.device("cpu"), one_row=False)
+    rows, width = pack.ids_RT.shape
+    dense = block_mask(pack, window)
+    assert torch.equal(create_mask(who_sees_whom(pack, window), rows, None, width, width, device="cpu"), dense)
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, rows, 2, width, 16)
+    found = flex_attention(query, key, value, block_mask=flex_mask(pack, window))
+    torch.testing.assert_close(found, functional.scaled_dot_product_attention(query, key, value, attn_mask=dense))
+
+
+def test_flex_attention_is_refused_where_it_has_no_gradients(tiny_policy_folder):
+    with pytest.raises(ModelError, match=r"policy\.attention: flex_attention gives no gradients on a CPU"):
+        CausalLMPolicy.load(str(tiny_policy_folder), attention="flex_attention")
 
 
 # --- the output head -------------------------------------------------------------------------------------------------

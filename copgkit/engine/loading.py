@@ -27,11 +27,14 @@ def load_module(
     quantise: str | None = None,
 ) -> torch.nn.Module:
     """A causal language model from a folder or the hub, safetensors only, in evaluation mode, on the device.
+    Raises ModelError.
 
     attention None leaves the choice to transformers, which takes SDPA where the architecture has it. Measured in
     float32 on 1 CPU thread (2.2 M-parameter Llama, 135 tokens, forward and backward, tokens/s eager | SDPA): 16 rows
     3,970 | 4,330, 64 rows 3,540 | 4,080, 128 rows 3,460 | 4,030. SDPA also needs less memory.
     """
+    if attention == "flex_attention" and torch.device(device).type == "cpu":
+        raise ModelError("policy.attention: flex_attention gives no gradients on a CPU. Leave it out, or use a GPU.")
     try:
         module, loading = AutoModelForCausalLM.from_pretrained(
             model,

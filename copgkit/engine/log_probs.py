@@ -5,8 +5,8 @@
     logp_B, _ = module(forms.pack(groups, device))            # in the order of the completions
 
 Three ways to attend, the first that a model takes: "blocks" (engine/shared_attention.py, on a CPU), "mask" (a block
-mask for SDPA or eager attention), "separate" (every completion repeats its prompt). Three ways from hidden states to
-log-probabilities: "slices" (engine/output_head.py), "narrow" (logits at completion tokens only), "full".
+mask for SDPA, eager or flex attention), "separate" (every completion repeats its prompt). Three ways from hidden states
+to log-probabilities: "slices" (engine/output_head.py), "narrow" (logits at completion tokens only), "full".
 Legend: B completions, N completion tokens of all of them, R rows, T tokens, V vocabulary.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from copgkit.engine.output_head import LogitMap, token_log_probs
-from copgkit.engine.packing import Pack, TokenGroup, block_mask, pack_separate, pack_shared
+from copgkit.engine.packing import Pack, TokenGroup, block_mask, flex_mask, pack_separate, pack_shared
 
 Attention = Literal["blocks", "mask", "separate"]
 Head = Literal["slices", "narrow", "full"]
@@ -149,20 +149,24 @@ def output_head(model: torch.nn.Module) -> torch.nn.Module | None:
     return head
 
 
-def _masks(model: torch.nn.Module, pack: Pack, window: int | None) -> Tensor | dict[str, Tensor]:
+def _masks(model: torch.nn.Module, pack: Pack, window: int | None) -> Any:
     """The block mask, in the form that the model's attention takes; one for each kind of layer where there are two."""
     config: Any = getattr(model, "config", None)
     kinds = set(getattr(config, "layer_types", None) or ())
+    implementation = getattr(config, "_attn_implementation", "eager")
 
-    def shaped(mask: Tensor) -> Tensor:
-        if getattr(config, "_attn_implementation", "eager") == "sdpa":
+    def shaped(window: int | None) -> Any:
+        if implementation == "flex_attention":
+            return flex_mask(pack, window)
+        mask = block_mask(pack, window)
+        if implementation == "sdpa":
             return mask
         dtype = next(model.parameters()).dtype
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
     if window is None or "sliding_attention" not in kinds:
-        return shaped(block_mask(pack, window))
-    return {kind: shaped(block_mask(pack, window if "sliding" in kind else None)) for kind in kinds}
+        return shaped(window)
+    return {kind: shaped(window if "sliding" in kind else None) for kind in kinds}
 
 
 def _from_logits(logits_NV: Tensor, target_N: Tensor, with_entropy: bool) -> tuple[Tensor, Tensor | None]:

@@ -12,11 +12,11 @@ P, M, C: fed tokens of the longest prompt, of a group's completions together, of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -219,13 +219,37 @@ def pack_separate(groups: Sequence[TokenGroup], device: torch.device) -> Pack:
 def block_mask(pack: Pack, window: int | None = None) -> Tensor:
     """Who sees whom in packs of one row a group [R, 1, T, T], bool. window: how many positions back a token sees."""
     assert pack.segment_RT is not None
-    query_RT1, key_R1T = pack.segment_RT[:, :, None], pack.segment_RT[:, None, :]
     distance_RTT = pack.position_RT[:, :, None] - pack.position_RT[:, None, :]
-    sees_RTT = ((key_R1T == 0) | (key_R1T == query_RT1)) & (distance_RTT >= 0)
+    return _sees(pack.segment_RT[:, :, None], pack.segment_RT[:, None, :], distance_RTT, window)[:, None]
+
+
+def flex_mask(pack: Pack, window: int | None = None) -> Any:
+    """The same for flex attention, which leaves out the blocks of pairs of tokens in which nobody sees anybody."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    rows, width = pack.ids_RT.shape
+    return create_block_mask(who_sees_whom(pack, window), rows, None, width, width, device=pack.ids_RT.device)
+
+
+def who_sees_whom(pack: Pack, window: int | None) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Of row, head, query and key, as flex attention asks it: whether the query sees the key."""
+    segment_RT, position_RT = pack.segment_RT, pack.position_RT
+    assert segment_RT is not None
+
+    def sees(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        distance = position_RT[row, query] - position_RT[row, key]
+        return _sees(segment_RT[row, query], segment_RT[row, key], distance, window)
+
+    return sees
+
+
+def _sees(query: Tensor, key: Tensor, distance: Tensor, window: int | None) -> Tensor:
+    """Whether a token of one segment sees one of another, so many positions before it."""
+    sees = ((key == 0) | (key == query)) & (distance >= 0)
     if window is not None:
-        sees_RTT &= distance_RTT < window
+        sees = sees & (distance < window)
     # Padding sees padding: a row of a softmax over nothing would be NaN.
-    return torch.where(query_RT1 == -1, key_R1T == -1, sees_RTT)[:, None]
+    return torch.where(query == -1, key == -1, sees)
 
 
 def _blocks(
