@@ -54,6 +54,16 @@ def test_what_was_kept_goes_on_bit_for_bit_and_the_weights_alone_would_not():
     assert not torch.equal(bare.param_groups[0]["params"][0], unbroken.param_groups[0]["params"][0])
 
 
+def test_what_was_kept_before_the_first_step_takes_the_weights_as_they_are():
+    kept = Float32Copies([_weight()], lr=0.1).state_dict()
+    weight = _weight(0.5)
+    optimiser = Float32Copies([weight], lr=0.1)
+    with torch.no_grad():
+        weight.fill_(0.25)  # as a checkpoint fills it, before the optimiser is asked
+    optimiser.load_state_dict(kept)
+    assert optimiser.param_groups[0]["params"][0].tolist() == [0.25] * 4
+
+
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory, tiny_policy_folder):
     from recipe_world import write_run

@@ -11,7 +11,7 @@ skipped: the run ends before they are used.
 
 Limits: weights are looked at when a loss or gradient is not finite, so that one which no batch reads is not seen. The
 optimiser's memory is summed up before each step, which takes a quarter of AdamW's own time for each of its two tensors
-(42 M weights, 1 CPU thread). Under DeepSpeed the step is taken within the backward pass, too early for this.
+(42 M weights, 1 CPU thread). Under DeepSpeed, which cannot leave out a step, a bad one ends the run.
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_COPIES = "float32_copies"
+_COPY = "float32_copy"
 
 
 class Float32Copies(torch.optim.AdamW):
     """What it steps are the copies; the weights follow. Weights of 32 bits are their own copies.
 
-    `state_dict` has the copies with the rest: from the weights alone they could not be had again.
+    `state_dict` has the copies with the rest: from the weights alone they could not be had again. It is of one group.
     """
 
     def __init__(self, weights: Iterable[torch.nn.Parameter], **options: Any) -> None:
@@ -47,15 +47,21 @@ class Float32Copies(torch.optim.AdamW):
             weight.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """AdamW's, and the copies in the order of the weights."""
-        return super().state_dict() | {_COPIES: [copy.detach() for copy in self._copies]}
+        """AdamW's, with each weight's copy in what is remembered of it."""
+        kept = super().state_dict()
+        for number, memory in kept["state"].items():
+            kept["state"][number] = memory | {_COPY: self._copies[number].detach()}
+        return kept
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave. The weights become what the copies say."""
-        super().load_state_dict({key: value for key, value in state_dict.items() if key != _COPIES})
-        for weight, copy, kept in zip(self._weights, self._copies, state_dict[_COPIES], strict=True):
-            copy.copy_(kept)
+        """Takes back what `state_dict` gave. The weights become what the copies say; where there are none yet, since no
+        step was taken, the copies what the weights say."""
+        kept = state_dict["state"]
+        others = {number: {name: one[name] for name in one if name != _COPY} for number, one in kept.items()}
+        super().load_state_dict({**state_dict, "state": others})
+        for number, (weight, copy) in enumerate(zip(self._weights, self._copies, strict=True)):
+            copy.copy_(kept[number][_COPY] if number in kept else weight)
             weight.copy_(copy)
 
 
