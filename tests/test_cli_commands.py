@@ -66,7 +66,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(copgkit_command, tmp_path,
 def test_an_unexpected_exception_is_named_a_bug(copgkit_command, monkeypatch, tmp_path):
     monkeypatch.setattr("copgkit.recipe.make_plan", lambda resolved: 1 / 0)
     status, _, err = copgkit_command("check", write_recipe(tmp_path))
-    assert status == 1
+    assert status == 70
     assert err.startswith("This is a bug in copgkit: ZeroDivisionError: division by zero.")
     assert "--debug" in err
     assert "Traceback" not in err
@@ -247,3 +247,44 @@ def test_threads_wait_briefly_unless_the_user_says_how_long(monkeypatch, copgkit
         monkeypatch.setenv(name, value)
     copgkit_command("--version")
     assert os.environ.get("GOMP_SPINCOUNT") == patience
+
+
+def test_a_dry_run_says_what_a_run_would_do_and_does_nothing(copgkit_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("copgkit.panel.missing_scores", lambda resolved, progress: [])
+    status, out, _ = copgkit_command("run", write_recipe(tmp_path), "--dry-run", "--set", "train.epochs=3")
+    assert status == 0
+    assert next(line for line in out.splitlines() if line.startswith("steps")).split()[1] == "12"
+    assert not (tmp_path / "runs").exists()
+    data = json.loads(copgkit_command("run", write_recipe(tmp_path), "--dry-run", "--json")[1])
+    assert {figure["name"]: figure["value"] for figure in data["plan"]}["steps"] == 8
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_taught_the_commands(shell, tmp_path):
+    environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "copgkit"]
+    shown = subprocess.run(
+        [*command, "--show-completion", shell], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "_COPGKIT_COMPLETE" in shown.stdout
+    assert shown.stderr == ""
+
+
+def test_a_shell_that_asks_gets_the_commands_that_begin_so():
+    asked = {"_COPGKIT_COMPLETE": "complete_bash", "COMP_WORDS": "copgkit co", "COMP_CWORD": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "copgkit"], env=os.environ | asked, capture_output=True, text=True, check=True
+    )
+    assert (ended.stdout.split(), ended.stderr) == (["compare"], "")
+
+
+@pytest.mark.parametrize(("setting", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_no_color_is_respected(monkeypatch, setting, coloured):
+    from copgkit.cli.terminal import bold, dim
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert ("\x1b[" in bold("a") + dim("b")) == coloured

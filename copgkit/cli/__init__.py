@@ -1,6 +1,7 @@
 """The command line: one file per command, and one place where errors become exit statuses.
 
-0: done. 1: a fault of copgkit itself, or `verify` failed. 2: something the user can mend. 130: interrupted.
+0: done. 1: `verify` found a statement that does not hold. 2: something the user can mend, the command line included.
+70: a fault of copgkit itself. 130: interrupted.
 Nothing heavy is imported here; the commands import what they need when they are called.
 """
 
@@ -32,10 +33,11 @@ from copgkit.errors import CopgkitError
 from copgkit.launched import end_with_parent, tell
 from copgkit.report.plain import plain
 
+BUG = 70  # what sysexits.h calls an internal software error
+
 app = typer.Typer(
     help="Align a language model with any score a sequence can be given, by Contrastive Policy Gradient.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -96,7 +98,7 @@ def _status(arguments: list[str], debug: bool) -> int:
     except KeyboardInterrupt:
         return 130
     except SystemExit as end:
-        if end.code:
+        if end.code or _is_completion(arguments):
             raise
         if debug:
             _print_traceback(end)
@@ -106,6 +108,11 @@ def _status(arguments: list[str], debug: bool) -> int:
         if debug:
             _print_traceback(fault)
         return _explain(fault, debug)
+
+
+def _is_completion(arguments: Sequence[str]) -> bool:
+    """Whether a shell asks what could come next, or its user for that to work: typer then ends the process itself."""
+    return "_COPGKIT_COMPLETE" in os.environ or any(one.endswith("-completion") for one in arguments[:1])
 
 
 def _explain(fault: Exception, debug: bool) -> int:
@@ -120,7 +127,7 @@ def _explain(fault: Exception, debug: bool) -> int:
         return 130
     hint = "" if debug else " Run it again with --debug for the traceback."
     tell(plain(f"This is a bug in copgkit: {type(fault).__name__}: {fault}.{hint}"))
-    return 1
+    return BUG
 
 
 def _print_traceback(fault: BaseException) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from copgkit.cli.arguments import Changes, RecipeFile
+from copgkit.cli.arguments import AsJson, Changes, RecipeFile
+from copgkit.cli.check import check
+from copgkit.cli.terminal import print_json
 from copgkit.launched import is_main
+
+if TYPE_CHECKING:
+    from copgkit.runner import RunResult
 
 
 def run(
@@ -25,28 +30,51 @@ def run(
         ),
     ] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and the run folder only.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done: what `copgkit check --missing` prints.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a recipe: sample, score, train, evaluate, report."""
     from copgkit.recipe import load_recipe
 
+    if dry_run:
+        check(recipe, changes, as_json, missing=True)
+        return
     # A recipe with a fault is refused before torch is imported, in a fraction of a second.
     load_recipe(recipe, changes or ())
     if processes > 1:
         from copgkit.cli.processes import run_together
 
-        raise typer.Exit(run_together(_command(recipe, changes or [], output, quiet), processes))
+        raise typer.Exit(run_together(_command(recipe, changes or [], output, quiet, as_json), processes))
     from copgkit.report.terminal import make_progress, print_summary
     from copgkit.runner import run as run_recipe
 
-    result = run_recipe(recipe, set=changes or [], output=output, progress=make_progress(quiet=quiet))
+    result = run_recipe(recipe, set=changes or [], output=output, progress=make_progress(quiet=quiet or as_json))
     if not is_main():
+        return
+    if as_json:
+        print_json(_as_data(result))
         return
     if not quiet:
         print_summary(result.summary)
     print(result.folder)
 
 
-def _command(recipe: Path, changes: list[str], output: Path | None, quiet: bool) -> list[str]:
+def _as_data(result: RunResult) -> dict[str, Any]:
+    """The result for scripts: figures at the end by name, each with its 95 % interval, and before where measured."""
+    summary = result.summary
+    return {
+        "folder": str(result.folder),
+        "steps": result.steps,
+        "headline": summary.headline,
+        "before": {line.name: vars(line.before) for line in summary.lines if line.before is not None},
+        "after": {line.name: vars(line.after) for line in summary.lines},
+        "warnings": list(result.warnings),
+    }
+
+
+def _command(recipe: Path, changes: list[str], output: Path | None, quiet: bool, as_json: bool) -> list[str]:
     """The command line of each of several processes."""
     line = [
         sys.executable,
@@ -57,4 +85,4 @@ def _command(recipe: Path, changes: list[str], output: Path | None, quiet: bool)
         *(word for change in changes for word in ("--set", change)),
     ]
     line += ["--output", str(output)] if output else []
-    return line + ["--quiet"] * quiet + ["--debug"] * ("--debug" in sys.argv)
+    return line + ["--quiet"] * quiet + ["--json"] * as_json + ["--debug"] * ("--debug" in sys.argv)
