@@ -17,7 +17,7 @@ _FIRST_SAMPLES = 10
 _EXTREME_SAMPLES = 5
 _TILES = ("reward/mean", "kl/mean", "win-rate/share", "faithful/share", "finished/share", "length/mean")
 _MOST_TILES = 5
-_WIDE = ("overrides", "hashes")  # sections of run.json that need the whole width
+_WIDE = ("overrides", "hashes", "code", "models")  # sections of run.json that need the whole width
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,24 @@ def model_card(summary: Summary, record: Mapping[str, Any], base_model: str, on_
         "Shares and means are over held-out prompts, with 95 % intervals.\n"
         f"Made with {versions}; seed {record['seed']}.\n\n"
         f"## Warnings of the run\n\n{cautions}\n"
+        f"## Provenance\n\n{_provenance(record)}\n"
         f"## Recipe\n\nThe run's folder holds it as `recipe.yaml`. With every default:\n\n```yaml\n{recipe}```\n"
     )
+
+
+def _provenance(record: Mapping[str, Any]) -> str:
+    """Data, models and code by content, and what was checked of the rewards; run.json beside the model has all."""
+    lines = [f"- {key}: `{value}`" for key, value in record.get("models", {}).items()]
+    lines += [f"- {key}: sha256 `{value[:16]}...`" for key, value in record["hashes"].items()]
+    machine = ", ".join(str(value) for value in record["machine"].values())
+    lines.append(f"- {machine}; device {record['device']}")
+    if checked := record.get("rewards"):
+        wrong = checked["wrong-rewards"] + checked["wrong-means"]
+        said = "all are" if not wrong else f"{wrong} are not"
+        lines.append(
+            f"- {checked['checked']:,} rewards worked out again from their raw scores: {said} what was optimised"
+        )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _table(summary: Summary) -> str:

@@ -18,6 +18,7 @@ from copgkit.report import cautions, diagnose, inspect_groups, summarise
 from copgkit.runner.log import Log
 from copgkit.runner.parts import Parts
 from copgkit.runner.record import RunResult, record_of, write_outcome
+from copgkit.runner.reward_check import check_rewards, disagreement
 from copgkit.store import RunFolder, write_groups, write_samples
 from copgkit.types import Sample, ScoredGroup
 
@@ -157,13 +158,16 @@ class Run:
     def _report(self) -> RunResult:
         from copgkit.engine import ranks
 
+        rewards = check_rewards(self.folder, self.recipe, self.log.rows) if self.main else None
+        if rewards and (fault := disagreement(rewards)):
+            self.progress.warning(fault)
         for warning in itertools.chain.from_iterable(ranks.gathered(self.progress.warnings)):
             self.progress.warning(warning)
-        rewards = [one.reward for one in self.parts.examination.reference_samples if one.reward is not None]
-        summary = summarise(self.log.rows, rewards)
+        before = [one.reward for one in self.parts.examination.reference_samples if one.reward is not None]
+        summary = summarise(self.log.rows, before)
         warnings = tuple(self.progress.warnings)
         record = record_of(self.parts, self.log, summary, self.started, warnings)
         if self.main:
-            write_outcome(self.folder, self.parts, self.log, self.samples, summary, record)
+            write_outcome(self.folder, self.parts, self.log, self.samples, summary, record | {"rewards": rewards})
         rows, timings = tuple(self.log.rows), tuple(self.log.timings)
         return RunResult(self.folder.path, self.log.step, summary, warnings, rows, timings)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from copgkit.components import Context
+from copgkit.plugin_code import code_digest
 from copgkit.recipe import ResolvedRecipe, to_yaml
 from copgkit.report import Summary, model_card, write_report
 from copgkit.runner.log import Log
@@ -33,6 +34,8 @@ class RunResult:
 
 def record_of(parts: Parts, log: Log, summary: Summary, started: datetime, warnings: Sequence[str]) -> dict[str, Any]:
     """What run.json says: what ran, on what, with which result. Every process has to ask."""
+    import torch
+
     from copgkit.engine import ranks
 
     resolved = parts.resolved
@@ -46,10 +49,13 @@ def record_of(parts: Parts, log: Log, summary: Summary, started: datetime, warni
         "result": summary.headline,
         "steps": log.step,
         "overrides": changed,
+        "models": _revisions(resolved, values),
+        "code": {part.key: code_digest(part.registered.cls) for part in resolved.parts},
         "components": {part.key: f"{part.registered.name} ({part.registered.owner})" for part in resolved.parts},
         "found": parts.found(),
         "device": str(parts.accelerator.device),
         "processes": ranks.count(),
+        "threads": torch.get_num_threads(),
         "warnings": list(warnings),
         "scoring": parts.panel.record(),
         "reference": parts.moving_reference.record(),
@@ -76,6 +82,16 @@ def write_outcome(
         [figure for evaluator in parts.evaluators for figure in evaluator.figures()],
     )
     folder.write_run_json(record)
+
+
+def _revisions(resolved: ResolvedRecipe, values: Mapping[str, Any]) -> dict[str, str]:
+    """The commit of every hub model that the recipe names; folders are among the hashes."""
+    context = Context(folder=resolved.folder)
+    named = {key: value for key, value in values.items() if key.endswith(".model") and isinstance(value, str)}
+    commits = {
+        key: context.commit(value, values.get(f"{key.removesuffix('model')}revision")) for key, value in named.items()
+    }
+    return {key: f"{named[key]} {commit}" for key, commit in commits.items() if commit is not None}
 
 
 def _base_model(resolved: ResolvedRecipe) -> tuple[str, bool]:

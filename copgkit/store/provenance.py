@@ -60,8 +60,21 @@ def plugin_versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int]:
-    """Kind of processor and system, and how many cores there are."""
-    return {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count() or 1}
+    """Kind of processor and system, how many cores there are, and how much memory, in whole gigabytes."""
+    found: dict[str, str | int] = {"system": platform.system(), "architecture": platform.machine()}
+    if name := _processor():
+        found["processor"] = name
+    found["cores"] = os.cpu_count() or 1
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found["memory-gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 10**9)
+    return found
+
+
+def _processor() -> str:
+    """The processor's name, which last digits may depend on; empty where the system does not tell."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text(encoding="utf-8", errors="replace").splitlines() if listed.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def file_hash(path: Path) -> str:
