@@ -288,3 +288,10 @@ def test_no_color_is_respected(monkeypatch, setting, coloured):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert ("\x1b[" in bold("a") + dim("b")) == coloured
+
+
+def test_json_has_null_for_what_no_number_of_it_can_say(capsys):
+    from copgkit.cli.terminal import print_json
+
+    print_json({"a": [1.5, float("inf")], "b": (float("nan"),)})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": [1.5, None], "b": [None]}

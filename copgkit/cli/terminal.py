@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -75,5 +76,13 @@ def amount(value: int | None, unit: str) -> str:
 
 
 def print_json(data: Any) -> None:
-    """Prints data as indented JSON."""
-    print(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    """Prints data as indented JSON, null for a number that is not finite: JSON has no word for those."""
+    print(json.dumps(_finite(data), indent=2, ensure_ascii=False, default=str, allow_nan=False))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

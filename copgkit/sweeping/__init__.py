@@ -3,8 +3,8 @@
     result = copgkit.sweep("recipes/tldr.yaml", ["objective.beta=0.25,0.5,1", "objective.use=copg,ipo,dpo"])
 
 Groups are drawn and scored once, the reference reads them once, the untrained policy is evaluated once; each row then
-trains from the same weights and the same random state, and gives what `copgkit run` with its values gives. A row that
-is finished is not run again, so that a sweep that was stopped goes on with the row in which it was.
+trains from the same weights and the same random state, to the weights that `copgkit run` with its values gives. A row
+that is finished is not run again, so that a sweep that was stopped goes on with the row in which it was.
 """
 
 from __future__ import annotations
