@@ -43,8 +43,13 @@ def prints_without_end(given):
     return [Score(value(one)) for one in given]
 
 
+FORKED = []  # the children
+
+
 def forks(given):
-    os.fork()  # and goes on in both processes
+    child = os.fork()  # and goes on in both processes
+    if child:
+        FORKED.append(child)
     return [Score(value(one)) for one in given]
 
 

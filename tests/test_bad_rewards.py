@@ -1,9 +1,12 @@
 """Bad reward plugins x what the recipe says of failures: each pair has its outcome, and no weight follows one."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,8 +33,8 @@ OUTCOMES = {
     "sound": SOUND,
     "raises": spared(f"{ROW}: KeyError: 'x'", "KeyError"),
     "exits": spared(f"{ROW}: SystemExit: 0", "SystemExit"),
-    "nan": spared(f"{ROW}: the score is nan", "the score is nan"),
-    "infinite": spared(f"{ROW}: the score is inf", "the score is inf"),
+    "nan": spared(f"{ROW}: the score is nan", "'bad' failed: the score is nan$"),
+    "infinite": spared(f"{ROW}: the score is inf", "'bad' failed: the score is inf$"),
     "huge": spared(r"rows.jsonl:4, completion 'bx': .*1e\+30.*beyond 1e\+15.*`clip`", r"beyond 1e\+15"),
     "none": SOUND,  # an abstention: the other source decides
     "hangs": alike((2, r"'bad': no answer within scoring.timeout_seconds = 0.2")),
@@ -137,6 +140,7 @@ def test_a_bad_reward_has_its_outcome_and_moves_no_weight(world, sound_logits, k
     assert out == f"{folder}\n"
     texts = [_left(some, policy) for some in TEXTS] if words else TEXTS
     assert _kept(folder) == [some for some in texts if some]
+    assert _facts_seen_by_the_witness(folder) == {2.0}
     record = json.loads((folder / "run.json").read_text())
     assert all(re.search(words, reason) for reason in record["scoring"]["failures"])
     assert len(record["scoring"]["failures"]) == bool(words)
@@ -148,10 +152,34 @@ def test_a_bad_reward_has_its_outcome_and_moves_no_weight(world, sound_logits, k
         assert {prompt: trained[prompt] for prompt in sound_logits[key]} == sound_logits[key]
 
 
+def test_a_process_that_a_source_forks_does_not_go_on_with_the_run(world):
+    assert world.run("forks", "stop")[0] == 0
+    (plugin,) = (module for name, module in sys.modules.items() if name.startswith("copgkit_file_bad_rewards"))
+    assert plugin.FORKED
+    for child in plugin.FORKED:
+        assert os.waitstatus_to_exitcode(_ended(child)) == 1
+
+
+def _ended(child):
+    """The status of a child that ends; one that goes on is killed, so that the tests do not run twice."""
+    for _ in range(100):
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
 def _left(some, policy):
     if "bx" not in some:
         return some
     return [] if policy == "drop-group" else [text for text in some if text != "bx"]
+
+
+def _facts_seen_by_the_witness(folder):
+    groups = read_groups(folder / "groups/round-0000.jsonl")
+    return {score.value for scored in groups for score in scored.scores["witness"]}
 
 
 def _kept(folder):

@@ -47,6 +47,7 @@ def completion_ids(codec: Codec, completion: Completion) -> TokenIds:
     """The ids of a completion: those it was generated with, else its text's, with end-of-sequence if it is finished."""
     if completion.token_ids is not None:
         return completion.token_ids
+    _require_whole(completion.text, f"{completion.prompt.place}, a completion")
     ids = codec.text_ids(completion.text)
     ended = bool(ids) and ids[-1] in codec.stop_ids
     return (*ids, codec.stop_ids[0]) if completion.finished and not ended else ids
@@ -68,6 +69,7 @@ class TokenizerCodec:
         writes, ready for the model's turn. Kept by content: every prompt is tokenised once."""
         key = prompt.content_key
         if key not in self._known:
+            _require_whole(prompt.text, f"{prompt.place}, the prompt")
             ids = self._conversation_ids(prompt) if prompt.is_conversation else self._plain_ids(prompt)
             if not ids:
                 raise DataError(f"{prompt.place}: the prompt is empty for this tokenizer. Give it some text.")
@@ -103,8 +105,23 @@ class TokenizerCodec:
                 " model, give policy.chat_template, or give the prompt as plain text."
             )
         turns = [dict(turn) for turn in prompt.content if not isinstance(turn, str)]
-        written = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        try:
+            written = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        except Exception as fault:  # a template is a program of the model's makers, and may raise what it likes
+            raise ModelError(
+                f"{prompt.place}: the chat template does not take this conversation ({type(fault).__name__}: {fault})."
+                " Change its roles or their order, or give policy.chat_template."
+            ) from fault
         return self.text_ids(written)  # the template writes beginning-of-sequence itself
+
+
+def _require_whole(text: str, where: str) -> None:
+    """Raises DataError for half a character (a lone surrogate), which JSON can hold and no tokenizer reads."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as fault:
+        half = f"U+{ord(text[fault.start]):04X}"
+        raise DataError(f"{where}: it holds half a character ({half}). Remove it, or write the whole one.") from fault
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def read_lines(path: Path, tolerate_cut_end: bool = False) -> Iterator[tuple[str
                 row = json.loads(line.decode("utf-8"), parse_constant=_refuse)
                 if not isinstance(row, dict):
                     raise ValueError(f"it holds a {type(row).__name__}, not an object")
-            except ValueError as fault:
+            except (ValueError, RecursionError) as fault:
                 damage = DataError(f"{place}: the line is not strict JSON ({fault}). Remove or mend the line.")
                 continue
             yield place, row

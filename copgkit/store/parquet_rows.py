@@ -47,22 +47,39 @@ def write_parquet(path: Path, rows: Iterable[tuple[str, dict[str, Any]]]) -> Non
 def read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Gives (place, row) for each row, as a JSON line would hold it. Maps become dictionaries. A struct gives every row
     the fields of all rows, so a score that is null there may well be missing: it is left out."""
+    schema, rows = _rows_of(path)
+    for number, row in enumerate(rows, start=1):
+        place = f"{path.name}:{number}"
+        plain = _plain(row, schema, place)
+        for one in plain.get("completions") or ():
+            if isinstance(one, dict):
+                _fold(one)
+        yield place, plain
+
+
+def _rows_of(path: Path) -> tuple[Any, Iterator[dict[str, Any]]]:
+    """The schema of a file and its rows. Raises DataError where it is damaged, also far into it."""
     from pyarrow import ArrowException, parquet
+
+    faults = (OSError, ArrowException, UnicodeDecodeError, KeyError)  # KeyError: a map that has a key twice
+
+    def refused(fault: BaseException) -> DataError:
+        return DataError(f"{path.name}: it is no Parquet file that can be read ({fault}).")
 
     try:
         file = parquet.ParquetFile(path)
-    except (OSError, ArrowException) as fault:
-        raise DataError(f"{path.name}: it is no Parquet file that can be read ({fault}).") from fault
-    with file:
-        batches = (batch.to_pylist(maps_as_pydicts="strict") for batch in file.iter_batches(_ROWS_AT_A_TIME))
-        schema = file.schema_arrow
-        for number, row in enumerate(chain.from_iterable(batches), start=1):
-            place = f"{path.name}:{number}"
-            plain = _plain(row, schema, place)
-            for one in plain.get("completions") or ():
-                if isinstance(one, dict):
-                    _fold(one)
-            yield place, plain
+    except faults as fault:
+        raise refused(fault) from fault
+
+    def rows() -> Iterator[dict[str, Any]]:
+        with file:
+            try:
+                for batch in file.iter_batches(_ROWS_AT_A_TIME):
+                    yield from batch.to_pylist(maps_as_pydicts="strict")
+            except faults as fault:
+                raise refused(fault) from fault
+
+    return file.schema_arrow, rows()
 
 
 def _schema(conversations: bool) -> Any:

@@ -37,7 +37,7 @@ def weights_of(given: Any, size: int, place: str) -> PairWeights | None:
         return None
     try:
         weights = tuple(tuple(float(weight) for weight in row) for row in given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(
             f"{place}: 'pair_weights' is not a table of numbers. Give K rows of K, or leave it out."
         ) from None
@@ -59,9 +59,21 @@ def _score(name: str, value: Any, notes: Mapping[str, Any], place: str) -> float
         return Score(None, notes) if notes else Score.abstain()
     if isinstance(value, Mapping) and isinstance(value.get("failed"), str):
         return Score(None, notes, failure=value["failed"])
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(f"{place}: the score '{name}' is {value!r}. {_remedy(value)}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        raise DataError(f"{place}: the score '{name}' is {_short(value)}. {_remedy(value)}")
     return Score(float(value), notes) if notes else float(value)
+
+
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _remedy(value: Any) -> str:

@@ -40,6 +40,7 @@ class _Rows(PromptSource):
                 f"{self.context.name}: {too_long} prompts of more than {self.options.max_words} words are left out."
             )
         self._tell_repeated(prompts)
+        self._tell_same_ids(prompts)
         return prompts
 
     def _tell_repeated(self, prompts: Sequence[Prompt]) -> None:
@@ -49,6 +50,16 @@ class _Rows(PromptSource):
             self.context.progress.warning(
                 f"{self.context.name}: {len(repeated)} of {len(prompts)} groups hold a completion more than once"
                 f" (first: {repeated[0].place}). They are used as they are."
+            )
+
+    def _tell_same_ids(self, prompts: Sequence[Prompt]) -> None:
+        """Warns of rows with the same id: it is only a name in messages and reports, but then it names two."""
+        first: dict[str, Prompt] = {}
+        again = [one for one in prompts if one.id and first.setdefault(one.id, one) is not one]
+        if again:
+            self.context.progress.warning(
+                f"{self.context.name}: {len(again)} rows have the id of an earlier one ({first[again[0].id].place} and"
+                f" {again[0].place}: {again[0].id!r}). They are used as they are."
             )
 
     def _chosen(self, rows: Iterator[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
