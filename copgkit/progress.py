@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from copgkit.redaction import redacted
-
 
 class Phase:
     """One stretch of work ("generate", "score", "train"). Silent."""
@@ -33,8 +31,7 @@ class Progress:
         """Something worth a line."""
 
     def warning(self, text: str) -> None:
-        """Something the user should act on; kept for the report, without secrets, and shown once."""
-        text = redacted(text)
+        """Something the user should act on; kept for the report and shown once."""
         if text not in self.warnings:
             self.warnings.append(text)
             self.show_warning(text)

@@ -142,7 +142,7 @@ def test_random_damage_gives_a_row_or_an_error_with_file_and_line(tmp_path, poli
         file.write_bytes((_damaged(line, chance) if chance.random() < 0.3 else line) + b"\n")
         fault = _fault_of(lambda: _encoded(tmp_path, policy))
         refused += fault is not None
-        named = fault is None or "rows.jsonl:1" in fault or "no prompt" in fault
+        named = fault is None or "rows.jsonl:1" in fault or "rows.jsonl:2" in fault  # a line may have been broken
         assert named, (number, line, fault)
         assert len(list(tmp_path.iterdir())) == 1
     assert count / 10 < refused < count * 9 / 10, refused
@@ -228,9 +228,8 @@ def test_an_id_is_a_name_and_nothing_else(tmp_path):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     context = Context("jsonl", tmp_path, progress=told)
     assert len(list(JsonLines(JsonLines.Options(path="rows.jsonl"), context).load())) == 3
-    assert told.warnings == [
-        "jsonl: 1 rows have the id of an earlier one (rows.jsonl:1 and rows.jsonl:2: '../../x'). They are used as they are."
-    ]
+    (warning,) = told.warnings
+    assert "1 rows have the id of an earlier one (rows.jsonl:1 and rows.jsonl:2: '../../x')" in warning
 
 
 FAILING = {

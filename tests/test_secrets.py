@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from copgkit.redaction import redacted, redacted_data
+from copgkit.store import RunFolder
 
 SECRETS = {
     "of the hub": "hf_" + "Qz7" * 11,
@@ -141,7 +142,7 @@ def test_nothing_that_a_run_writes_or_says_holds_a_secret(tmp_path, copgkit_comm
         "prompts: {use: jsonl, options: {path: rows.jsonl}}\n"
         "sampler: {use: recorded}\n"
         f"rewards: [{{use: leaky, options: {json.dumps(options)}}}]\n"
-        "scoring: {on_failure: drop-completion}\n"
+        f"scoring: {{on_failure: {'stop' if fails else 'drop-completion'}}}\n"
         "train: {groups_per_step: 2, learning_rate: 0.1}\n"
         "evaluate: {prompts: {use: jsonl, options: {path: rows.jsonl}}, with: [{use: reward-summary}]}\n"
         f"# {spoken('of the hub')}\n"
@@ -159,6 +160,13 @@ def test_nothing_that_a_run_writes_or_says_holds_a_secret(tmp_path, copgkit_comm
     found = [(kind, str(where)) for kind in SECRETS for where, held in everything.items() if _holds(held, kind)]
     assert found == []
     assert b"[redacted]" in everything["terminal"]
+
+
+def test_a_model_card_holds_no_secret(tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_model_card("".join(f"- {spoken(kind)}\n" for kind in SECRETS))
+    card = (folder.model / "README.md").read_bytes()
+    assert not any(_holds(card, kind) for kind in SECRETS)
 
 
 def _holds(held, kind):

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from copgkit.engine.codec import TokenizerCodec
 from copgkit.errors import ModelError
 
-_LOADING_FAULTS = (OSError, ValueError, ImportError, KeyError)
-"""What transformers raises for a missing file, an unknown architecture or attention, or a missing package."""
+_LOADING_FAULTS = (Exception,)
+"""What transformers raises for a missing file, an unknown architecture or a missing package is known; what it raises
+for a damaged file is not: a division by zero for no heads, exceptions of three libraries for a header."""
 
 
 def load_module(

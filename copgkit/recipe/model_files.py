@@ -37,7 +37,7 @@ def model_facts(model: str, folder: Path) -> ModelFacts:
         return ModelFacts(None, *shape, "the model folder holds no safetensors file")
     try:
         parameters = sum(parameters_in(file) for file in files)
-    except (OSError, ValueError, KeyError, TypeError) as fault:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
         return ModelFacts(None, *shape, f"its safetensors header cannot be read ({fault})")
     return ModelFacts(parameters, *shape, "counted in the header of its safetensors")
 
@@ -54,17 +54,17 @@ def parameters_in(file: Path) -> int:
 
 def _weight_files(path: Path) -> list[Path]:
     """The safetensors files that transformers would load: the shards of the index, or the one file."""
-    index = _json(path / "model.safetensors.index.json").get("weight_map", {})
+    index = _json(path / "model.safetensors.index.json").get("weight_map")
     single = path / "model.safetensors"
-    if index:
-        return [path / name for name in sorted(set(index.values()))]
+    if isinstance(index, dict):
+        return [path / name for name in sorted({name for name in index.values() if isinstance(name, str)})]
     return [single] if single.is_file() else []
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from copgkit.components import Context
 from copgkit.errors import PluginError, RecipeError
 from copgkit.plugin_door import Registered
+from copgkit.recipe.boundaries import check_boundaries
 from copgkit.recipe.checks import ONLY_WITH, SamplerFacts, check_combinations
 from copgkit.recipe.faults import Faults
 from copgkit.recipe.overrides import Overrides, apply_overrides
@@ -119,6 +120,7 @@ def load_recipe(path: str | Path, set: Overrides = (), registry: Registry | None
     assert parts is not None
     _check(recipe, parts.sampler, faults)
     _require_model(recipe, folder, faults)
+    check_boundaries(recipe, document, folder, faults)
     faults.stop_if_any()
     complete = _with_options(recipe, parts)
     return ResolvedRecipe(complete, parts, _origins(complete, document), path, folder, document.text)

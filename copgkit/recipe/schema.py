@@ -88,7 +88,9 @@ class CausalLMSettings(Section):
         " count in its log-probability; its text ends before them.",
     )
     trust_remote_code: bool = Field(
-        False, description="Run code that comes with the checkpoint. Off unless you mean it."
+        False,
+        description="Run code that comes with the checkpoint. Off unless you mean it; of a hub model it needs the"
+        " commit as revision.",
     )
 
 
@@ -253,7 +255,9 @@ class Recipe(Section):
     version: Literal[1] = Field(1, description="Of the recipe format.")
     seed: int = Field(0, description="Of sampling, shuffling and evaluation.")
     output: str | None = Field(
-        None, description="The run folder, relative to the recipe; default runs/<recipe> where you are."
+        None,
+        description="The run folder, relative to the recipe, below its folder or the current one; default"
+        " runs/<recipe> where you are.",
     )
     plugins: list[str] = Field(default_factory=list, description="One-file plugins, relative to the recipe.")
     policy: PolicySettings = Field(description="What is trained: causal-lm or tabular, described by those names.")

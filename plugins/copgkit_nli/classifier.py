@@ -46,7 +46,6 @@ class Classifier:
         cls, source: str, revision: str | None, given: dict[str, int] | None, reading: Reading, dtype: str, where: str
     ) -> Classifier:
         """Reads tokenizer and weights (safetensors only). Raises ModelError for what cannot serve."""
-        from safetensors import SafetensorError
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         try:
@@ -57,7 +56,7 @@ class Classifier:
             labels = read_labels({int(index): name for index, name in model.config.id2label.items()}, given)
         except UnclearLabels as fault:
             raise ModelError(f"{where}: {fault}") from fault
-        except (OSError, ValueError, KeyError, ImportError, TypeError, RuntimeError, SafetensorError) as fault:
+        except Exception as fault:  # a damaged file makes each library raise exceptions of its own
             reason = next((line for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
             raise ModelError(
                 f"{where}: it cannot be loaded: {reason} Correct the name, or download it first."

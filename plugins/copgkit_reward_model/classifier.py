@@ -93,7 +93,7 @@ def _loaded(source: str, options: Any, device: str, where: str) -> tuple[Any, An
         model, told = AutoModelForSequenceClassification.from_pretrained(
             source, dtype=options.dtype, use_safetensors=True, output_loading_info=True, **common, **placement
         )
-    except (OSError, ValueError, KeyError, ImportError, TypeError) as fault:
+    except Exception as fault:  # a damaged file makes each library raise exceptions of its own
         reason = next((line for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
         raise ModelError(
             f"{where}: the model '{options.model}' cannot be loaded: {reason} Correct the name, or download it first."

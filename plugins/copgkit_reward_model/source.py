@@ -10,6 +10,7 @@ for a while; the next score loads it again.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from pydantic import Field, model_validator
 from copgkit import Completion, ModelError, RewardSource, Score
 from copgkit_reward_model.classifier import Classifier
 from copgkit_reward_model.encoding import Encoder, Input, TooLong
+
+_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
 
 class RewardModel(RewardSource):
@@ -57,7 +60,10 @@ class RewardModel(RewardSource):
             description="Let accelerate spread the weights over all devices, and over main memory if they are too"
             " small, in one of its ways; for models larger than one device. Instead of device.",
         )
-        trust_remote_code: bool = Field(False, description="Run code that comes with the checkpoint.")
+        trust_remote_code: bool = Field(
+            False,
+            description="Run code that comes with the checkpoint; of a hub model it needs the commit as revision.",
+        )
 
         @model_validator(mode="after")
         def _one_placement(self) -> Any:
@@ -74,6 +80,11 @@ class RewardModel(RewardSource):
             raise ModelError(
                 f"{self._where}: there is no folder '{self.options.model}' beside the recipe, and hub names have the"
                 " form owner/name. Correct the path."
+            )
+        if self.options.trust_remote_code and not source.is_dir() and not _COMMIT.match(self.options.revision or ""):
+            raise ModelError(
+                f"{self._where}: code of the hub runs with your rights. Read it, then name the commit that you read:"
+                " revision, 40 digits from 0 to f."
             )
 
     @property
