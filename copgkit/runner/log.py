@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from copgkit.store import Journal, RunFolder
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
+    from copgkit.engine.tracking import Trackers
 
 _PASSING = ("/store-hits", "/store-misses", "-per-second/value")
 """Ends of the names of figures that another run of the same recipe would not give again."""
@@ -24,11 +24,11 @@ class Log:
     """Takes figures at a step. rows: what was logged; timings: what depends on circumstances. main: this process writes
     the files."""
 
-    def __init__(self, folder: RunFolder, accelerator: Accelerator, main: bool) -> None:
+    def __init__(self, folder: RunFolder, trackers: Trackers, main: bool) -> None:
         self.step = 0
         self.rows: list[Row] = []
         self.timings: list[Row] = []
-        self._accelerator, self._main = accelerator, main
+        self._trackers, self._main = trackers, main
         self._files = [(self.rows, Journal(folder.metrics)), (self.timings, Journal(folder.timing))]
 
     def add(self, figures: Mapping[str, float]) -> None:
@@ -41,8 +41,12 @@ class Log:
                 rows.append(row)
                 if self._main:
                     journal.append(row)
-        self._accelerator.log(dict(figures), step=self.step)
+        self._trackers.log(figures, self.step)
 
     def latest(self, name: str) -> float | None:
         """The latest value of a metric."""
         return next((row[name] for row in reversed(self.rows) if name in row), None)
+
+    def close(self) -> None:
+        """Lets the trackers finish, without waiting long."""
+        self._trackers.close()

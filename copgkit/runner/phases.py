@@ -40,6 +40,8 @@ class Run:
         main: bool = True,
         parts: Parts | None = None,
     ) -> None:
+        from copgkit.engine.tracking import Trackers
+
         self.recipe, self.folder, self.progress, self.main = resolved.recipe, folder, progress, main
         self.started = datetime.now(UTC)
         self.samples: list[Sample] = []
@@ -48,7 +50,7 @@ class Run:
             folder.write_recipe(resolved.text)
             folder.write_resolved(to_yaml(resolved))
         self.parts = parts or Parts.of(resolved, folder, progress)
-        self.log = Log(folder, self.parts.accelerator, main)
+        self.log = Log(folder, Trackers(self.parts.accelerator, resolved.path.stem, progress.warning), main)
 
     def from_prompts_to_report(self) -> RunResult:
         """The whole run, in order."""
@@ -61,6 +63,7 @@ class Run:
 
     def close(self) -> None:
         """Releases what the parts hold."""
+        self.log.close()
         self.parts.close()
 
     def _train(self) -> None:
