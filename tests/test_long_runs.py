@@ -56,7 +56,7 @@ def _recipe(folder, steps, sampler):
         "prompts: {use: jsonl, options: {path: rows.jsonl}}\n"
         f"sampler: {sampler}\n"
         "rewards: [{use: python, options: {file: reward.py}}]\n"
-        f"train: {{groups_per_step: 4, steps: {steps}, epochs: {steps}, log_every: {steps // 20}}}\n"
+        f"train: {{groups_per_step: 4, steps: {steps}, epochs: {steps}, log_every: {steps // 12}}}\n"
     )
     return path
 
@@ -67,7 +67,7 @@ SAMPLERS = {
 }
 
 
-@pytest.mark.parametrize("steps", [600, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [320, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_memory_descriptors_threads_and_files_stay_flat(tmp_path, monkeypatch, sampler, steps):
     monkeypatch.setattr("copgkit.runner.phases.Log", Watched)

@@ -144,7 +144,8 @@ def test_nothing_that_a_run_writes_or_says_holds_a_secret(tmp_path, copgkit_comm
         f"rewards: [{{use: leaky, options: {json.dumps(options)}}}]\n"
         f"scoring: {{on_failure: {'stop' if fails else 'drop-completion'}}}\n"
         "train: {groups_per_step: 2, learning_rate: 0.1}\n"
-        "evaluate: {prompts: {use: jsonl, options: {path: rows.jsonl}}, with: [{use: reward-summary}]}\n"
+        # An evaluation would fail before the groups are written, and a run without result leaves nothing.
+        f"evaluate: {'{}' if fails else '{prompts: {use: jsonl, options: {path: rows.jsonl}}}'}\n"
         f"# {spoken('of the hub')}\n"
     )
     said = []

@@ -104,7 +104,7 @@ def policy_gradient(
     b = beta ln Z there); the others are here to be compared with. valid_GK: 1 for a present completion, else 0.
     """
     advantage_GK = (regularised_reward(logp_GK, ref_logp_GK, reward_GK, beta) - baseline_GK).detach()
-    return -(valid_GK * advantage_GK * logp_GK).sum(-1) / valid_GK.sum(-1)
+    return -(valid_GK * advantage_GK * logp_GK).sum(-1) / valid_GK.sum(-1).clamp(min=1)
 
 
 def baseline(
@@ -125,13 +125,15 @@ def baseline(
             return ((valid_GK * regularised_GK).sum(-1, keepdim=True) - regularised_GK) / others_GK
         log_ratio_GK = (logp_GK - ref_logp_GK).masked_fill(valid_GK == 0, -torch.inf)
         values_GK = reward_GK if name == "value" else regularised_GK
-        return (log_ratio_GK.softmax(-1) * values_GK).sum(-1, keepdim=True).expand_as(reward_GK)
+        weights_GK = log_ratio_GK.softmax(-1).nan_to_num()  # NaN where no completion is present
+        return (weights_GK * values_GK).sum(-1, keepdim=True).expand_as(reward_GK)
 
 
 def sft(logp_GK: Tensor, num_tokens_GK: Tensor, reward_GK: Tensor, valid_GK: Tensor) -> Tensor:
     """Supervised term [G]: -ln pi per token of the group's best completion. It moves the optimum."""
     best_G1 = reward_GK.masked_fill(valid_GK == 0, -torch.inf).argmax(-1, keepdim=True)
-    return (-logp_GK.gather(1, best_G1) / num_tokens_GK.gather(1, best_G1).clamp(min=1)).squeeze(1)
+    present_GK = valid_GK * logp_GK  # all of a group may be absent
+    return (-present_GK.gather(1, best_G1) / num_tokens_GK.gather(1, best_G1).clamp(min=1)).squeeze(1)
 
 
 def residual(regularised_GK: Tensor, pair_weight_GKK: Tensor) -> Tensor:
