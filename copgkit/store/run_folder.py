@@ -116,7 +116,7 @@ def write_whole(path: Path, pieces: Iterable[str]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         # newline="" keeps the text as it is on every system: hashes and byte-wise comparisons depend on it.
-        with draft.open("w", encoding="utf-8", newline="") as file:
+        with draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
