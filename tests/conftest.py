@@ -12,6 +12,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The models are so small that threads wait for each other longer than they compute. torch reads this on import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["COLUMNS"] = "120"  # the width of the terminal, wherever and in however many processes the tests run
 # No test may read what an earlier one, or a run of the user's, has scored; and metric scripts are copied into a folder
 # and imported from there. Both folders go with the tests.
 _CACHE = tempfile.TemporaryDirectory(prefix="copgkit-tests-")

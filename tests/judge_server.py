@@ -50,13 +50,19 @@ def judge_server(answer):
                 judge.headers.append(dict(self.headers))
                 judge.times.append(time.monotonic())
                 number = len(judge.bodies)
-                judge.at_once += 1
-                judge.most_at_once = max(judge.most_at_once, judge.at_once)
             try:
-                reply = judge.answer(number, body)
+                reply = self._answer(number, body)
                 self._send(reply if isinstance(reply, Reply) else Reply(body=chat(reply)))
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True  # the client had enough
+
+        def _answer(self, number, body):
+            """Counts how many are answered at once; a client that has its answer must not be among them."""
+            with judge.lock:
+                judge.at_once += 1
+                judge.most_at_once = max(judge.most_at_once, judge.at_once)
+            try:
+                return judge.answer(number, body)
             finally:
                 with judge.lock:
                     judge.at_once -= 1
