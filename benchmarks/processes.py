@@ -81,7 +81,18 @@ def seconds_per_completion(recipe: Path, cell: Cell, processes: int, threads: in
     """Of each step but the first. Raises RuntimeError with what the run said if it fails."""
     output = recipe.parent / "run"
     finished = subprocess.run(
-        [sys.executable, "-m", "copgkit", "run", str(recipe), "--processes", str(processes), "--output", str(output)],
+        [
+            sys.executable,
+            "-m",
+            "copgkit",
+            "run",
+            str(recipe),
+            "--processes",
+            str(processes),
+            "--output",
+            str(output),
+            "--fresh",
+        ],
         env=os.environ | {"OMP_NUM_THREADS": str(threads), "COPGKIT_CACHE": str(recipe.parent / "cache")},
         capture_output=True,
         text=True,

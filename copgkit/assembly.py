@@ -6,8 +6,8 @@ prompts = assembly.prompts(resolved.parts.prompts)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from copgkit.types import Prompt
 
 if TYPE_CHECKING:
     from copgkit.engine.causal_lm import CausalLMPolicy
+    from copgkit.engine.kept import KeptBatches
     from copgkit.engine.on_demand import OnDemand
     from copgkit.engine.policy import Policy
     from copgkit.recipe.schema import CausalLMSettings
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Assembly:
-    """Makes the components of a recipe. device: where those that own a model run."""
+    """Makes the components of a recipe. device: where those that own a model run. kept: where completions of the policy
+    and of the reference are kept, if they are."""
 
     resolved: ResolvedRecipe
     progress: Progress
     device: str = "cpu"
+    kept: Mapping[str, KeptBatches] = field(default_factory=dict)
 
     def context(self, part: Part) -> Context:
         """What a component is told of the run."""
@@ -66,6 +69,7 @@ class Assembly:
         from copgkit.engine.on_demand import OnDemand
 
         frozen = policy.frozen_copy()
+        self._keep_what_is_written(frozen, "reference")
         shared = next(frozen.parameters()) is next(policy.parameters())
         stays = shared or self.resolved.recipe.policy.use == "tabular"
         return OnDemand(frozen, None if stays else partial(self.policy, frozen=True))
@@ -87,11 +91,17 @@ class Assembly:
             tokens_per_forward=self.resolved.recipe.train.tokens_per_forward,
             **self._model_options(settings),
         )
+        self._keep_what_is_written(policy, "reference" if frozen else "policy")
         if frozen:
             policy.module.requires_grad_(False)
         else:
             self._tell_what_was_found(policy)
         return policy
+
+    def _keep_what_is_written(self, policy: Policy, name: str) -> None:
+        """A table writes so fast that nothing is worth keeping."""
+        if name in self.kept and self.resolved.recipe.policy.use == "causal-lm":
+            policy.kept = self.kept[name]  # type: ignore[attr-defined]
 
     def _tell_what_was_found(self, policy: CausalLMPolicy) -> None:
         """Which ways of generating and of computing log-probabilities the model allows."""

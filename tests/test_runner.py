@@ -176,7 +176,7 @@ def test_bf16_and_gradient_checkpointing_run_and_stay_near_float32(recipe, tmp_p
 
 def test_an_existing_run_folder_is_never_overwritten(recipe, tmp_path):
     first = copgkit.run(recipe(), output=tmp_path / "out")
-    second = copgkit.run(recipe(), output=tmp_path / "out")
+    second = copgkit.run(recipe(), output=tmp_path / "out", fresh=True)
     assert first.folder != second.folder
     assert (first.folder / "report.html").exists()
 

@@ -1,7 +1,7 @@
 """The command line: one file per command, and one place where errors become exit statuses.
 
 0: done. 1: `verify` found a statement that does not hold. 2: something the user can mend, the command line included.
-70: a fault of copgkit itself. 130: interrupted.
+70: a fault of copgkit itself. 75: a run was interrupted and saved; start it again to go on. 130: interrupted.
 Nothing heavy is imported here; the commands import what they need when they are called.
 """
 
@@ -30,6 +30,7 @@ from copgkit.cli.store import store
 from copgkit.cli.sweep import sweep
 from copgkit.cli.verify import verify
 from copgkit.errors import CopgkitError
+from copgkit.interrupts import EXIT_STATUS, Interrupted
 from copgkit.launched import end_with_parent, tell
 from copgkit.report.plain import plain
 
@@ -95,6 +96,9 @@ def _status(arguments: list[str], debug: bool) -> int:
         # The reader of a pipe has seen enough. Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Interrupted:
+        tell("Interrupted, and saved: the same command goes on from here.")
+        return EXIT_STATUS
     except KeyboardInterrupt:
         return 130
     except SystemExit as end:

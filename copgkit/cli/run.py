@@ -29,13 +29,23 @@ def run(
             "--processes", min=1, metavar="N", help="Share the work among N processes on this machine, one GPU each."
         ),
     ] = 1,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin a new run, under the next free name if the folder is in use.")
+    ] = False,
+    force_resume: Annotated[
+        bool,
+        typer.Option("--force-resume", help="Go on although recipe, data or libraries changed; no longer bit-exact."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and the run folder only.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done: what `copgkit check --missing` prints.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a recipe: sample, score, train, evaluate, report."""
+    """Run a recipe: sample, score, train, evaluate, report. Once more, it goes on where it was broken off.
+
+    SIGTERM, Ctrl-C and SIGUSR1 save the run and end it with status 75; a second one ends it at once.
+    """
     from copgkit.recipe import load_recipe
 
     if dry_run:
@@ -46,11 +56,12 @@ def run(
     if processes > 1:
         from copgkit.cli.processes import run_together
 
-        raise typer.Exit(run_together(_command(recipe, changes or [], output, quiet, as_json), processes))
+        command = _command(recipe, changes or [], output, fresh, force_resume, quiet, as_json)
+        raise typer.Exit(run_together(command, processes))
     from copgkit.report.terminal import make_progress, print_summary
     from copgkit.runner import run as run_recipe
 
-    result = run_recipe(recipe, set=changes or [], output=output, progress=make_progress(quiet=quiet or as_json))
+    result = run_recipe(recipe, changes or [], output, make_progress(quiet=quiet or as_json), fresh, force_resume)
     if not is_main():
         return
     if as_json:
@@ -74,7 +85,9 @@ def _as_data(result: RunResult) -> dict[str, Any]:
     }
 
 
-def _command(recipe: Path, changes: list[str], output: Path | None, quiet: bool, as_json: bool) -> list[str]:
+def _command(
+    recipe: Path, changes: list[str], output: Path | None, fresh: bool, force_resume: bool, quiet: bool, as_json: bool
+) -> list[str]:
     """The command line of each of several processes."""
     line = [
         sys.executable,
@@ -85,4 +98,5 @@ def _command(recipe: Path, changes: list[str], output: Path | None, quiet: bool,
         *(word for change in changes for word in ("--set", change)),
     ]
     line += ["--output", str(output)] if output else []
+    line += ["--fresh"] * fresh + ["--force-resume"] * force_resume
     return line + ["--quiet"] * quiet + ["--json"] * as_json + ["--debug"] * ("--debug" in sys.argv)

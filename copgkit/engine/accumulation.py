@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from copgkit import interrupts
 from copgkit.engine import ranks
 from copgkit.engine.accelerating import one_pass
 from copgkit.engine.batches import Batch, StepFigures, collate
@@ -46,7 +47,7 @@ class Accumulation:
     """Adds the gradient of the mean loss over a step's groups to the policy's parameters.
 
     entropies: whether the figures have the entropy of the policy's distributions. tell: is told when the budget of
-    tokens is halved.
+    tokens is halved. halved: whether it was.
     """
 
     policy: Policy
@@ -54,10 +55,14 @@ class Accumulation:
     accelerator: Accelerator
     tell: Callable[[str], None] = lambda text: None
     entropies: bool = False
-    _halved: bool = False
+    halved: bool = False
 
     def over(self, examples: Sequence[Example]) -> StepFigures:
-        """Leaves the step's gradient in the parameters, which had none, and gives its figures. Raises TrainingError."""
+        """Leaves the step's gradient in the parameters, which had none, and gives its figures.
+
+        Raises TrainingError, and Interrupted between forward passes (several processes: before the first one), with
+        parts of the gradient left behind.
+        """
         try:
             return self._over(examples)
         except (torch.OutOfMemoryError, RuntimeError) as fault:
@@ -75,13 +80,17 @@ class Accumulation:
         by_length = sorted(examples, key=lambda example: self.policy.forward_tokens([example.scored.group]))
         shares = [_Share(few, self._parts(few)) for few in self._batches(ranks.share_of(by_length))]
         own, in_parts = sum(len(share.parts) for share in shares), any(len(share.parts) > 1 for share in shares)
-        counts = ranks.gathered((own, in_parts))
-        if any(in_parts for _, in_parts in counts):
+        counts = ranks.gathered((own, in_parts, interrupts.is_asked()))
+        if any(asked for *_, asked in counts):
+            raise interrupts.Interrupted("a signal asked the run to end")  # all processes leave, and none waits
+        if any(in_parts for _, in_parts, _ in counts):
             with self.policy.whole(), torch.no_grad():
                 self._weigh(shares, len(examples), figures)
-        most = max(own for own, _ in counts)
+        most = max(own for own, *_ in counts)
         passes = itertools.chain.from_iterable(self._passes(share, len(examples), figures) for share in shares)
         for number in range(most):
+            if ranks.count() == 1:
+                interrupts.leave_if_asked()
             with one_pass(self.accelerator, self.policy.module, last=number == most - 1):
                 loss = next(passes) if number < own else 0 * self._log_probs([by_length[0].scored.group]).sum()
                 self.accelerator.backward(loss * ranks.count())  # gradients are averaged over processes after this
@@ -147,12 +156,12 @@ class Accumulation:
 
     def _halve(self, fault: Exception) -> None:
         """Half the budget, the first time; several processes would have to do so together."""
-        if self._halved or ranks.count() > 1:
+        if self.halved or ranks.count() > 1:
             raise TrainingError(
                 f"train.tokens_per_forward: memory does not suffice for {self.policy.tokens_per_forward} tokens."
                 " Lower it, set train.gradient_checkpointing, or train fewer parameters."
             ) from fault
-        self._halved = True
+        self.halved = True
         self.policy.tokens_per_forward //= 2
         self.tell(
             f"train: out of memory; going on with {self.policy.tokens_per_forward} tokens in a forward pass, half of"

@@ -13,6 +13,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from copgkit.engine import lora as adapters
 from copgkit.engine.codec import Codec, completion_ids
 from copgkit.engine.decoding import CopyingDecoder, Decoder, find_way
 from copgkit.engine.generation import complete
+from copgkit.engine.kept import KeptBatches
 from copgkit.engine.log_probs import CompletionLogProbs, Forms, in_passes
 from copgkit.engine.packing import TokenGroup
 from copgkit.engine.policy import EncodingReport
@@ -43,7 +45,7 @@ class CausalLMPolicy:
     forward. model: the transformers model inside. findings: what was found out about its fast ways at load time.
     tokens_per_forward: size of a forward pass; None is 4,096 on a CPU, where 16,384 measured a third slower, and 16,384
     elsewhere.
-    rows_per_batch: completions that are generated together. stop: texts that end a generated completion.
+    rows_per_batch: completions that are generated together; kept: where they are kept. stop: texts that end one.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class CausalLMPolicy:
         self.tokens_per_forward = tokens_per_forward or max(usual, max_prompt_tokens + max_completion_tokens)
         self.rows_per_batch = rows_per_batch
         self.stops = StopStrings(tuple(stop), codec)
+        self.kept = KeptBatches()
         loading.remove_dropout(module)
         module.eval()
         loading.require_room(module, max_prompt_tokens, max_completion_tokens)
@@ -267,6 +270,14 @@ class CausalLMPolicy:
         if ranks.is_main():
             self.codec.save(folder)
 
+    def state(self) -> dict[str, Any]:
+        """The size of a forward pass, which a lack of memory may have changed."""
+        return {"tokens_per_forward": self.tokens_per_forward}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on with forward passes of that size."""
+        self.tokens_per_forward = state["tokens_per_forward"]
+
     def release(self) -> None:
         """Frees the memory of the weights; the policy cannot be used any more. Those of a reference that shares the
         policy's stay."""
@@ -310,19 +321,21 @@ class CausalLMPolicy:
         module = self.model
         was_training = module.training
         max_tokens = min(settings.max_tokens or self.max_completion_tokens, self.max_completion_tokens)
-        per_prompt = len(streams[0])
+        names, per_prompt = [name for row in streams for name in row], len(streams[0])
+        write = partial(
+            complete,
+            lambda: self._decoder(module, prompts, per_prompt, max_tokens),
+            names,
+            self.codec.stop_ids,
+            max_tokens,
+            settings,
+            self.device,
+            self.stops.end if self.stops.strings else None,
+        )
         module.eval()
         try:
             with self._weights(), self._as_loaded():
-                written = complete(
-                    lambda: self._decoder(module, prompts, per_prompt, max_tokens),
-                    [name for row in streams for name in row],
-                    self.codec.stop_ids,
-                    max_tokens,
-                    settings,
-                    self.device,
-                    self.stops.end if self.stops.strings else None,
-                )
+                written = self.kept.rows(names, max_tokens, settings, write)
         finally:
             module.train(was_training)
         return [written[start : start + per_prompt] for start in range(0, len(written), per_prompt)]

@@ -30,7 +30,10 @@ T = TypeVar("T")
 
 @dataclass
 class Examination:
-    """Held-out prompts, the panel that scores them and the evaluators that measure the samples."""
+    """Held-out prompts, the panel that scores them and the evaluators that measure the samples.
+
+    reference_by_prompt: the reference's samples, once they were drawn, or those of a run that goes on.
+    """
 
     policy: Policy
     reference: FrozenPolicy
@@ -40,24 +43,27 @@ class Examination:
     settings: GenerationSettings
     samples_per_prompt: int = 1
     progress: Progress = field(default_factory=Progress)
-    reference_samples: list[Sample] = field(default_factory=list)
-    _reference_by_prompt: list[list[Sample]] = field(default_factory=list)
+    reference_by_prompt: list[list[Sample]] = field(default_factory=list)
 
     def hold(self, step: int) -> tuple[dict[str, float], list[Sample]]:
         """The figures of the policy as it is now (`eval/...` metric names) and the samples behind them.
 
         The first call also draws the reference's samples, which all later ones are compared with.
         """
-        if not self._reference_by_prompt:
-            self._reference_by_prompt = self._samples(self.reference)
-            self.reference_samples = [row[0] for row in self._reference_by_prompt]
-        by_prompt = self._reference_by_prompt if step == 0 else self._samples(self.policy)
+        if not self.reference_by_prompt:
+            self.reference_by_prompt = self._samples(self.reference)
+        by_prompt = self.reference_by_prompt if step == 0 else self._samples(self.policy)
         samples = [row[0] for row in by_prompt]
         evaluation = Evaluation(step, samples, self.reference_samples, by_prompt)
         row: dict[str, float] = {}
         for evaluator in self.evaluators:
             row.update(as_metrics(evaluator.evaluate(evaluation)))
         return row, samples
+
+    @property
+    def reference_samples(self) -> list[Sample]:
+        """The reference's first sample for each prompt; none before the first examination."""
+        return [row[0] for row in self.reference_by_prompt]
 
     def _samples(self, model: FrozenPolicy) -> list[list[Sample]]:
         groups = self._generate(model)

@@ -5,11 +5,11 @@ Shapes: G groups, K completions per group (padded to the largest K of the batch)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -105,4 +105,12 @@ class Policy(Protocol):
 
     def save(self, folder: Path) -> None:
         """Writes the model so that its usual library reads it back. Every process calls it; the main one writes."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What a training that goes on elsewhere needs to know of it beside its weights; plain JSON data."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a state."""
         ...

@@ -8,10 +8,10 @@ up the last, so that it draws from the policy as it then is.
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from copgkit.engine.policy import EncodingReport, Policy
 from copgkit.engine.reference import Example, Reference
@@ -24,12 +24,29 @@ from copgkit.types import Group, ScoredGroup
 _ROUNDS_WITHOUT_SIGNAL = 20  # in a row, until a run of fresh rounds gives up
 
 
+@dataclass(frozen=True)
+class Round:
+    """A round that is ready to be trained on.
+
+    scored: all that was drawn and scored in it, which the sampler will observe; examples: what is trained on of it.
+    without_signal: how many rounds in a row, this one included, had nothing to learn from. sampler: the sampler's state
+    after it has selected.
+    """
+
+    number: int
+    scored: Sequence[ScoredGroup]
+    examples: list[Example]
+    without_signal: int
+    sampler: Mapping[str, Any]
+
+
 @dataclass
 class Rounds:
     """Draws, scores and selects. Iterating gives one round of examples after the other.
 
     keep(number, groups): called with a round's groups before they are scored and again with their scores. log: called
-    with the figures of each round.
+    with the figures of each round. present: the round that was given last; one that is there from the start, from a run
+    that was broken off in it, is given first.
     """
 
     sampler: Sampler
@@ -40,26 +57,35 @@ class Rounds:
     keep: Callable[[int, Sequence[ScoredGroup]], None]
     log: Callable[[Mapping[str, float]], None]
     progress: Progress
+    present: Round | None = None
 
     def __iter__(self) -> Iterator[list[Example]]:
         if self.sampler.caveat:
             self.progress.warning(f"sampler '{self.sampler.context.name}': {self.sampler.caveat}")
-        lasting, without_signal = self.sampler.steps_per_round, 0
-        for number in itertools.count():
-            scored = self._scored(number, self.sampler.draw(lasting and lasting * self.groups_per_step))
-            chosen = _checked(self.sampler, self.sampler.select(scored))
-            without_signal = 0 if _has_signal(chosen) else without_signal + 1
-            if without_signal and (lasting is None or without_signal >= _ROUNDS_WITHOUT_SIGNAL):
-                raise _no_signal(scored, chosen, without_signal)
-            figures = {f"sampler/{name}": value for name, value in self.sampler.statistics().items()}
-            self.log(
-                _figures(scored, chosen) | self.panel.statistics(scored) | self.panel.take_store_figures() | figures
-            )
-            if chosen:
-                yield self._seen_by_reference(chosen)
-            self.sampler.observe(scored)
-            if lasting is None:
+        if self.present is None:
+            self.present = self._made(0, 0)
+        else:
+            self.sampler.restore(self.present.sampler)
+        while True:
+            if self.present.examples:
+                yield self.present.examples
+            self.sampler.observe(self.present.scored)
+            if self.sampler.steps_per_round is None:
                 return
+            self.present = self._made(self.present.number + 1, self.present.without_signal)
+
+    def _made(self, number: int, without_signal: int) -> Round:
+        """The round of this number, after so many in a row without signal."""
+        lasting = self.sampler.steps_per_round
+        scored = self._scored(number, self.sampler.draw(lasting and lasting * self.groups_per_step))
+        chosen = _checked(self.sampler, self.sampler.select(scored))
+        without_signal = 0 if _has_signal(chosen) else without_signal + 1
+        if without_signal and (lasting is None or without_signal >= _ROUNDS_WITHOUT_SIGNAL):
+            raise _no_signal(scored, chosen, without_signal)
+        figures = {f"sampler/{name}": value for name, value in self.sampler.statistics().items()}
+        self.log(_figures(scored, chosen) | self.panel.statistics(scored) | self.panel.take_store_figures() | figures)
+        examples = self._seen_by_reference(chosen) if chosen else []
+        return Round(number, scored, examples, without_signal, self.sampler.state())
 
     def _scored(self, number: int, groups: Sequence[Group]) -> list[ScoredGroup]:
         groups, fit = self.policy.encode(groups)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -128,6 +128,19 @@ class Panel:
             "failures": dict(self.failures.most_common(_REASONS_KEPT)),
             "scores": {one.label: ranks.summed({"from-store": one.spared, "asked": one.asked}) for one in self.askers},
         }
+
+    def state(self) -> dict[str, Any]:
+        """What was dropped so far and why; plain JSON data."""
+        return {
+            "completions_dropped": self.completions_dropped,
+            "groups_dropped": self.groups_dropped,
+            "failures": dict(self.failures),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on counting."""
+        self.completions_dropped, self.groups_dropped = state["completions_dropped"], state["groups_dropped"]
+        self.failures = Counter(state["failures"])
 
     def release(self) -> list[str]:
         """Lets the sources free what they can have again, and gives the labels of those that do so."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -146,6 +146,15 @@ class TabularPolicy:
         ]
         data = {"arms": self.arms, "reference_probabilities": self._reference_A.tolist(), "states": states}
         (folder / "tabular.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def state(self) -> dict[str, Any]:
+        """Which prompt has which state."""
+        return {"states": list(self._states)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The same states for the same prompts, also for the copies of this policy."""
+        self._states.clear()
+        self._states.update({key: number for number, key in enumerate(state["states"])})
 
     @property
     def _table(self) -> _Table:

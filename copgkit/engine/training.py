@@ -12,6 +12,8 @@ The gradient of a step is the same however many forward passes and processes it 
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
 import random
 import time
@@ -22,6 +24,7 @@ from typing import Literal
 from accelerate import Accelerator
 from transformers import get_scheduler
 
+from copgkit import interrupts
 from copgkit.engine.accelerating import make_accelerator, prepare
 from copgkit.engine.accumulation import Accumulation
 from copgkit.engine.bad_steps import BadSteps, Keep
@@ -55,6 +58,92 @@ class TrainingSettings:
         return self.epochs * math.ceil(num_groups / self.groups_per_step)
 
 
+class Training:
+    """A policy in training: its optimiser, its schedule, and how far it is.
+
+    step: steps taken; tried: those of the present round, with those that were not taken. order: the state of the
+    shuffling random numbers when the round began. trail: a name for the weights, made of every loss and gradient so
+    far. engine/checkpoints.py says what a run needs of it to go on.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        objective: Objective,
+        settings: TrainingSettings,
+        total_steps: int,
+        accelerator: Accelerator | None = None,
+        reference: Reference | None = None,
+        tell: Callable[[str], None] = lambda text: None,
+        keep_bad: Keep = lambda count, step, examples: None,
+    ) -> None:
+        """reference: the one that the rounds were seen by, if it is to follow the policy. tell: gets what a user should
+        know. keep_bad(count, step, examples): gets the groups of a step that was not taken (engine/bad_steps.py)."""
+        self.policy, self.settings, self.total_steps, self.reference = policy, settings, total_steps, reference
+        self.accelerator = accelerator or make_accelerator(settings.precision)
+        self.optimiser = prepare(self.accelerator, policy, settings)
+        warmup = math.ceil(settings.warmup * total_steps)
+        self.scheduler = get_scheduler(settings.schedule, self.optimiser, warmup, total_steps)
+        self.accumulation = Accumulation(policy, objective, self.accelerator, tell, settings.log_entropy)
+        self.guard = BadSteps(policy, self.optimiser, settings.max_bad_steps, keep_bad, tell)
+        self.shuffler = random.Random(settings.seed)
+        self.order = self.shuffler.getstate()
+        self.step = self.tried = 0
+        self.trail = ""
+
+    def over(
+        self,
+        rounds: Iterable[Sequence[Example]],
+        on_step: Callable[[int, dict[str, float]], None] = lambda step, row: None,
+        between: Callable[[int], None] = lambda step: None,
+    ) -> int:
+        """Trains until the rounds or total_steps end, and gives the number of steps taken.
+
+        rounds is asked for its next element only when the last one is used up, so that it may draw from the policy as
+        it then is. on_step(step, row) is called at the end of every step, as a part of it that no signal divides; row
+        is empty on steps that are not logged. between(step) is called after it.
+        """
+        for examples in rounds:
+            self.order = self.shuffler.getstate()
+            steps = _steps_of(examples, self.settings, self.shuffler)
+            for step_examples in itertools.islice(steps, self.tried, None):
+                if self.step >= self.total_steps:
+                    break
+                with interrupts.held_back():
+                    row = self._take(step_examples)
+                    if row is not None:
+                        on_step(self.step, row)
+                if row is not None:
+                    between(self.step)
+            if self.step >= self.total_steps:
+                break
+            self.tried = 0
+        return self.step
+
+    def _take(self, examples: Sequence[Example]) -> dict[str, float] | None:
+        """One step, and what is to be logged of it; None for one that was not taken. Raises TrainingError, and
+        Interrupted between forward passes; the weights are then as they were."""
+        started = time.perf_counter()
+        if self.reference is not None:
+            examples = self.reference.now(examples)
+        figures = self.accumulation.over(examples)
+        limit = self.settings.max_grad_norm or math.inf
+        norm = self.accelerator.clip_grad_norm_(self.policy.parameters(), limit).item()
+        self.tried += 1
+        self.trail = hashlib.sha256(f"{self.trail} {norm!r} {figures.sums['loss']!r}".encode()).hexdigest()
+        if self.guard.refuses(self.step + 1, norm, figures.sums["loss"], examples):
+            return None
+        rate = self.scheduler.get_last_lr()[0]
+        self.optimiser.step()
+        self.scheduler.step()
+        self.optimiser.zero_grad()
+        self.step += 1
+        if self.reference is not None:
+            self.reference.follow(self.policy, self.step)
+        row = _row(self.step, figures, norm, rate, time.perf_counter() - started, self.settings)
+        return row and row | self.guard.figures()
+
+
 def align(
     policy: Policy,
     rounds: Iterable[Sequence[Example]],
@@ -67,41 +156,9 @@ def align(
     tell: Callable[[str], None] = lambda text: None,
     keep_bad: Keep = lambda count, step, examples: None,
 ) -> int:
-    """Trains the policy on the rounds until they or total_steps end, and gives the number of steps taken.
-
-    rounds is asked for its next element only when the last one is used up, so that it may draw from the policy as it
-    then is. on_step(step, row) is called after every step; row is empty on steps that are not logged.
-    reference: the one that the rounds were seen by, if it is to follow the policy. tell: gets what a user should know.
-    keep_bad(count, step, examples): gets the groups of a step that was not taken (engine/bad_steps.py).
-    """
-    accelerator = accelerator or make_accelerator(settings.precision)
-    optimiser = prepare(accelerator, policy, settings)
-    scheduler = get_scheduler(settings.schedule, optimiser, math.ceil(settings.warmup * total_steps), total_steps)
-    accumulation = Accumulation(policy, objective, accelerator, tell, settings.log_entropy)
-    guard = BadSteps(policy, optimiser, settings.max_bad_steps, keep_bad, tell)
-    shuffler = random.Random(settings.seed)
-    step = 0
-    for examples in rounds:
-        for step_examples in _steps_of(examples, settings, shuffler):
-            started = time.perf_counter()
-            if reference is not None:
-                step_examples = reference.now(step_examples)
-            figures = accumulation.over(step_examples)
-            norm = accelerator.clip_grad_norm_(policy.parameters(), settings.max_grad_norm or math.inf).item()
-            if guard.refuses(step + 1, norm, figures.sums["loss"], step_examples):
-                continue
-            rate = scheduler.get_last_lr()[0]
-            optimiser.step()
-            scheduler.step()
-            optimiser.zero_grad()
-            step += 1
-            if reference is not None:
-                reference.follow(policy, step)
-            row = _row(step, figures, norm, rate, time.perf_counter() - started, settings)
-            on_step(step, row and row | guard.figures())
-            if step >= total_steps:
-                return step
-    return step
+    """Trains the policy on the rounds from its first step on: `Training` with everything as it comes."""
+    training = Training(policy, objective, settings, total_steps, accelerator, reference, tell, keep_bad)
+    return training.over(rounds, on_step)
 
 
 def _steps_of(

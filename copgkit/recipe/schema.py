@@ -230,6 +230,14 @@ class TrainSettings(Section):
     log_entropy: bool = Field(
         False, description="Adds train/entropy/mean: of the policy's next-token distributions, in nats a token."
     )
+    checkpoint_every: PositiveInt | None = Field(
+        None,
+        description="Steps between checkpoints, from which `copgkit run` goes on when it was broken off; null: after a"
+        " minute at the earliest, and so rarely that they take at most 1 % of the time.",
+    )
+    on_failed_checkpoint: Literal["go-on", "stop"] = Field(
+        "go-on", description="What a checkpoint that cannot be written does: cost a warning, or stop the run."
+    )
     trackers: list[str] = Field(
         default_factory=list, description="accelerate trackers: tensorboard, wandb, mlflow, trackio, ..."
     )

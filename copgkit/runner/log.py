@@ -6,10 +6,12 @@ the same whenever and however often it is run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from copgkit.store import Journal, RunFolder
+from copgkit.store import Journal, RunFolder, read_metrics
 
 if TYPE_CHECKING:
     from copgkit.engine.tracking import Trackers
@@ -28,7 +30,7 @@ class Log:
         self.step = 0
         self.rows: list[Row] = []
         self.timings: list[Row] = []
-        self._trackers, self._main = trackers, main
+        self._trackers, self._main, self._folder = trackers, main, folder
         self._files = [(self.rows, Journal(folder.metrics)), (self.timings, Journal(folder.timing))]
 
     def add(self, figures: Mapping[str, float]) -> None:
@@ -43,6 +45,23 @@ class Log:
                     journal.append(row)
         self._trackers.log(figures, self.step)
 
+    def lengths(self) -> dict[str, int]:
+        """How long the files are that a run which goes on cuts back, by name."""
+        return {name: file.stat().st_size if file.exists() else 0 for name, file in self._cut_back.items()}
+
+    def go_on(self, step: int, lengths: Mapping[str, int]) -> None:
+        """Forgets what was logged after these lengths. Every process has to ask."""
+        from copgkit.engine import ranks
+
+        self.step = step
+        ranks.from_main(lambda: _cut([(file, lengths[name]) for name, file in self._cut_back.items()]))
+        for rows, file in ((self.rows, self._folder.metrics), (self.timings, self._folder.timing)):
+            rows[:] = read_metrics(file) if file.exists() else []
+
+    @property
+    def _cut_back(self) -> dict[str, Path]:
+        return {"metrics": self._folder.metrics, "samples": self._folder.samples}
+
     def latest(self, name: str) -> float | None:
         """The latest value of a metric."""
         return next((row[name] for row in reversed(self.rows) if name in row), None)
@@ -50,3 +69,10 @@ class Log:
     def close(self) -> None:
         """Lets the trackers finish, without waiting long."""
         self._trackers.close()
+
+def _cut(files: Iterable[tuple[Path, int]]) -> bool:
+    """Leaves so much of the beginning of each file that is there."""
+    for file, length in files:
+        if file.exists():
+            os.truncate(file, length)
+    return True

@@ -19,12 +19,13 @@ from copgkit.recipe import ResolvedRecipe
 from copgkit.reference_shelf import reference_shelf
 from copgkit.samplers import Sampler
 from copgkit.store import RunFolder, ScoreStore
-from copgkit.types import GenerationSettings
+from copgkit.types import GenerationSettings, Prompt
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from copgkit.engine.evaluation import Examination
+    from copgkit.engine.kept import KeptBatches
     from copgkit.engine.objectives import Objective
     from copgkit.engine.on_demand import OnDemand
     from copgkit.engine.policy import Policy
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Parts:
-    """What a run works with. reference: the original, from which evaluation measures the KL; moving_reference: that of
-    the loss, which may follow the policy."""
+    """What a run works with. prompts: those trained on. reference: the original, from which evaluation measures the KL;
+    moving_reference: that of the loss, which may follow the policy."""
 
     resolved: ResolvedRecipe
+    prompts: Sequence[Prompt]
     settings: TrainingSettings
     objective: Objective
     accelerator: Accelerator
@@ -52,8 +54,15 @@ class Parts:
     examination: Examination
 
     @classmethod
-    def of(cls, resolved: ResolvedRecipe, folder: RunFolder, progress: Progress) -> Parts:
-        """Makes every part. Raises CopgkitError for what the user can mend."""
+    def of(
+        cls,
+        resolved: ResolvedRecipe,
+        folder: RunFolder,
+        progress: Progress,
+        kept: Mapping[str, KeptBatches] | None = None,
+    ) -> Parts:
+        """Makes every part. kept: where completions of the policy and the reference are kept, if they are. Raises
+        CopgkitError for what the user can mend."""
         from copgkit.engine.accelerating import make_accelerator
         from copgkit.engine.evaluation import Examination
         from copgkit.engine.objectives import Objective
@@ -61,10 +70,10 @@ class Parts:
         recipe, used = resolved.recipe, resolved.parts
         settings = training_settings(resolved)
         accelerator = make_accelerator(settings.precision, recipe.train.trackers, folder.path)
-        assembly = Assembly(resolved, progress, str(accelerator.device))
+        assembly = Assembly(resolved, progress, str(accelerator.device), kept or {})
         prompts = assembly.prompts(used.prompts)
         held_out = assembly.prompts(used.evaluation_prompts)[: recipe.evaluate.max_prompts]
-        store = open_store(resolved, progress)
+        store = open_store(resolved, progress) or ScoreStore(folder.scores, progress.warning)
         panel = make_panel(resolved, assembly.context, progress, store)
         evaluators: list[Evaluator] = [part.make(assembly.context(part)) for part in used.evaluators]
         policy = assembly.policy()
@@ -81,6 +90,7 @@ class Parts:
         )
         return cls(
             resolved=resolved,
+            prompts=prompts,
             settings=settings,
             objective=Objective(**recipe.objective.model_dump()),
             accelerator=accelerator,
@@ -125,7 +135,15 @@ def training_settings(resolved: ResolvedRecipe) -> TrainingSettings:
     """The recipe's `train` section as the engine takes it."""
     from copgkit.engine.training import TrainingSettings
 
-    other_rooms = {"steps", "compile", "gradient_checkpointing", "tokens_per_forward", "trackers"}
+    other_rooms = {
+        "steps",
+        "compile",
+        "gradient_checkpointing",
+        "tokens_per_forward",
+        "trackers",
+        "checkpoint_every",
+        "on_failed_checkpoint",
+    }
     return TrainingSettings(seed=resolved.recipe.seed, **resolved.recipe.train.model_dump(exclude=other_rooms))
 
 

@@ -8,88 +8,157 @@ Offline, reward models and the reference leave the memory before the policy's op
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from copgkit.engine.kept import KeptBatches
+from copgkit.interrupts import Interrupted
 from copgkit.progress import Phase, Progress
 from copgkit.recipe import ResolvedRecipe, to_yaml
 from copgkit.report import cautions, diagnose, inspect_groups, summarise
 from copgkit.runner.log import Log
+from copgkit.runner.opening import Opened
 from copgkit.runner.parts import Parts
 from copgkit.runner.record import RunResult, record_of, write_outcome
 from copgkit.runner.reward_check import check_rewards, disagreement
-from copgkit.store import RunFolder, write_groups, write_samples
+from copgkit.runner.saving import Saved, Saver
+from copgkit.store import Checkpoints, WrittenBatches, write_groups, write_samples
 from copgkit.types import Sample, ScoredGroup
 
 if TYPE_CHECKING:
     from copgkit.engine.reference import Example
+    from copgkit.engine.rounds import Rounds
+    from copgkit.engine.training import Training
 
 _SHOWN = {"reward": "eval/reward/mean", "kl": "eval/kl/mean", "residual": "train/residual/rms"}
 """Figures beside the bar of training, by the short names that they have there."""
 
 
 class Run:
-    """One run at work. main: this process writes the folder. parts: what it works with, where that is made already."""
+    """One run at work, from its beginning or from its newest checkpoint. main: this process writes the folder. parts:
+    what it works with, where that is made already."""
 
     def __init__(
         self,
         resolved: ResolvedRecipe,
-        folder: RunFolder,
+        opened: Opened,
         progress: Progress,
         main: bool = True,
         parts: Parts | None = None,
     ) -> None:
+        from copgkit.engine import ranks
         from copgkit.engine.tracking import Trackers
 
-        self.recipe, self.folder, self.progress, self.main = resolved.recipe, folder, progress, main
-        self.started = datetime.now(UTC)
+        self.recipe, self.folder, self.progress, self.main = resolved.recipe, opened.folder, progress, main
+        self.opened, self.started = opened, datetime.now(UTC)
         self.samples: list[Sample] = []
         self._told: list[str] = []  # the kinds of diagnosis that were warned of
+        self._last_evaluated = -1
+        self._weights = "policy"  # a name for the policy's weights as they are
         if main:
-            folder.write_recipe(resolved.text)
-            folder.write_resolved(to_yaml(resolved))
-        self.parts = parts or Parts.of(resolved, folder, progress)
-        self.log = Log(folder, Trackers(self.parts.accelerator, resolved.path.stem, progress.warning), main)
+            self.folder.write_recipe(resolved.text)
+            self.folder.write_resolved(to_yaml(resolved))
+        written = WrittenBatches(self.folder.written / f"rank-{ranks.rank()}.jsonl", progress.warning)
+        kept = {"policy": KeptBatches(written, lambda: self._weights), "reference": KeptBatches(written)}
+        self.parts = parts or Parts.of(resolved, self.folder, progress, kept)
+        self.log = Log(self.folder, Trackers(self.parts.accelerator, resolved.path.stem, progress.warning), main)
+        checkpoints = Checkpoints(self.folder.checkpoints, opened.run, progress.warning, any_run=bool(opened.changed))
+        self._saver = Saver(checkpoints, self.parts, self.log, progress, written.forget, main)
 
     def from_prompts_to_report(self) -> RunResult:
-        """The whole run, in order."""
-        self._evaluate()
-        self._train()
-        self.parts.policy.save(self.folder.model)
-        if self.log.step != self._last_evaluated:
+        """The whole run, in order. A signal has it saved and raises Interrupted."""
+        from copgkit.engine import ranks
+
+        saved = self._saver.load()
+        self._go_on(saved)
+        if saved is None:
             self._evaluate()
-        return self._report()
+        try:
+            self._train(saved)
+            self.parts.policy.save(self.folder.model)
+            if self.log.step != self._last_evaluated:
+                self._evaluate()
+            return self._report()
+        except Interrupted:
+            if ranks.count() == 1:  # several leave at the same step, or each where it is
+                self._saver.save()
+            raise
 
     def close(self) -> None:
         """Releases what the parts hold."""
         self.log.close()
         self.parts.close()
 
-    def _train(self) -> None:
+    def _go_on(self, saved: Saved | None) -> None:
+        """Is where the checkpoint is, or at the beginning."""
+        if saved is None:
+            self.log.go_on(0, {"metrics": 0, "samples": 0})
+            return
+        run = saved.run
+        self.log.go_on(run["step"], run)
+        self.samples, self._told, self._last_evaluated = list(saved.samples), run["told"], run["last_evaluated"]
+        self.progress.warnings[:] = dict.fromkeys([*run["warnings"], *self.progress.warnings])
+        self.parts.panel.restore(run["panel"])
+        self.progress.message(f"going on after step {self.log.step}, from a checkpoint")
+
+    def _train(self, saved: Saved | None) -> None:
         from accelerate import DistributedType
 
-        from copgkit.engine.training import align
+        from copgkit.engine import checkpoints
+        from copgkit.engine.training import Training
 
-        parts, rounds = self.parts, self._rounds()
-        first = next(rounds)
+        parts, rounds = self.parts, self._rounds(saved)
+        each = iter(rounds)
+        first = next(each)
         total = self.recipe.train.steps or parts.settings.steps_for(len(first))
         self._make_room()
+        training = Training(
+            parts.policy,
+            parts.objective,
+            parts.settings,
+            total,
+            parts.accelerator,
+            parts.moving_reference,
+            self.progress.warning,
+            self._keep_bad,
+        )
+        if saved is not None:
+            checkpoints.restore(training, saved.tensors, saved.facts, saved.position)
+            self._mark(training, rounds)
         with self.progress.phase("train", total=total, unit="steps") as phase:
-            align(
-                parts.policy,
-                itertools.chain([first], rounds),
-                parts.objective,
-                parts.settings,
-                total,
-                on_step=lambda step, row: self._after_step(step, row, phase, total),
-                accelerator=parts.accelerator,
-                reference=parts.moving_reference,
-                tell=self.progress.warning,
-                keep_bad=self._keep_bad,
-            )
+            phase.advance(training.step)
+
+            def on_step(step: int, row: dict[str, float]) -> None:
+                self._log_step(step, row, phase)
+                self._mark(training, rounds)
+                self._saver.save_if_due()
+
+            def between(step: int) -> None:
+                every = self.recipe.evaluate.every
+                if every and step and step % every == 0 and step < total and self._last_evaluated != step:
+                    self._evaluate()
+                    self._mark(training, rounds)
+                    self._make_room()
+
+            between(training.step)
+            training.over(itertools.chain([first], each), on_step, between)
+        self._saver.rest()
         if parts.accelerator.distributed_type == DistributedType.NO:
             parts.accelerator.free_memory()  # it keeps the optimiser, which the last evaluation has no use for
+
+    def _mark(self, training: Training, rounds: Rounds) -> None:
+        """From here the run could go on."""
+        assert rounds.present is not None
+        self._weights = f"policy {training.trail}"
+        run = {
+            "step": self.log.step,
+            "last_evaluated": self._last_evaluated,
+            "told": list(self._told),
+            "warnings": list(self.progress.warnings),
+            "panel": self.parts.panel.state(),
+        }
+        self._saver.mark(training, rounds.present, run, self.samples)
 
     def _make_room(self) -> None:
         released = self.parts.make_room()
@@ -99,22 +168,21 @@ class Run:
                 f" {', '.join(released)}"
             )
 
-    def _rounds(self) -> Iterator[list[Example]]:
+    def _rounds(self, saved: Saved | None) -> Rounds:
         """Draws, scores and gives rounds of examples; offline there is one."""
         from copgkit.engine.rounds import Rounds
 
         parts = self.parts
-        return iter(
-            Rounds(
-                sampler=parts.sampler,
-                policy=parts.policy,
-                reference=parts.moving_reference,
-                panel=parts.panel,
-                groups_per_step=self.recipe.train.groups_per_step,
-                keep=self._keep,
-                log=self.log.add,
-                progress=self.progress,
-            )
+        return Rounds(
+            sampler=parts.sampler,
+            policy=parts.policy,
+            reference=parts.moving_reference,
+            panel=parts.panel,
+            groups_per_step=self.recipe.train.groups_per_step,
+            keep=self._keep,
+            log=self.log.add,
+            progress=self.progress,
+            present=saved.round if saved else None,
         )
 
     def _keep(self, number: int, groups: Sequence[ScoredGroup]) -> None:
@@ -130,22 +198,18 @@ class Run:
             file = self.folder.bad_steps / f"{count:04d}-at-step-{step:06d}.jsonl"
             write_groups(file, [example.scored for example in examples])
 
-    def _after_step(self, step: int, row: dict[str, float], phase: Phase, total: int) -> None:
+    def _log_step(self, step: int, row: dict[str, float], phase: Phase) -> None:
         self.log.step = step
         if row:
             refreshes = self.parts.moving_reference.refreshes
             self.log.add(row | ({"reference/refreshes/count": refreshes} if refreshes else {}))
         latest = {short: self.log.latest(name) for short, name in _SHOWN.items()}
         phase.advance(1, **{short: value for short, value in latest.items() if value is not None})
-        every = self.recipe.evaluate.every
-        if every and step % every == 0 and step < total:
-            self._evaluate()
-            self._make_room()
 
     def _evaluate(self) -> None:
         step, examination = self.log.step, self.parts.examination
-        self._last_evaluated = step
         if not examination.prompts:
+            self._last_evaluated = step
             return
         with self.parts.accelerator.autocast():  # the same precision for policy and reference
             row, self.samples = examination.hold(step)
@@ -157,6 +221,7 @@ class Run:
             if kind not in self._told:  # the figures in it change from one evaluation to the next
                 self._told.append(kind)
                 self.progress.warning(warning)
+        self._last_evaluated = step
 
     def _report(self) -> RunResult:
         from copgkit.engine import ranks
@@ -170,7 +235,10 @@ class Run:
         summary = summarise(self.log.rows, before)
         warnings = tuple(self.progress.warnings)
         record = record_of(self.parts, self.log, summary, self.started, warnings)
+        record |= {"changed_on_the_way": list(self.opened.forced), "last_checkpoint": self._saver.end()}
         if self.main:
             write_outcome(self.folder, self.parts, self.log, self.samples, summary, record | {"rewards": rewards})
+            self._saver.remove()
+            self.folder.discard_what_served_going_on()
         rows, timings = tuple(self.log.rows), tuple(self.log.timings)
         return RunResult(self.folder.path, self.log.step, summary, warnings, rows, timings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from typing import Any
 from copgkit.components import Context
 from copgkit.plugin_code import code_digest
 from copgkit.recipe import ResolvedRecipe, to_yaml
-from copgkit.report import Summary, model_card, write_report
+from copgkit.report import Summary, model_card, summarise, write_report
+from copgkit.runner.identity import named_paths
 from copgkit.runner.log import Log
 from copgkit.runner.parts import Parts
-from copgkit.store import RunFolder, collect
+from copgkit.store import RunFolder, collect, read_metrics, read_samples
 from copgkit.types import Sample
 
 
@@ -40,12 +42,8 @@ def record_of(parts: Parts, log: Log, summary: Summary, started: datetime, warni
 
     resolved = parts.resolved
     values = dict(resolved.values())
-    paths = {
-        key: value for key, value in values.items() if isinstance(value, str) and key not in ("output", "scoring.store")
-    }
-    paths |= {f"plugins[{n}]": file for n, file in enumerate(resolved.recipe.plugins)}
     changed = {key: str(value) for key, value in values.items() if resolved.origins.get(key) == "--set"}
-    return collect(resolved.path, paths, resolved.recipe.seed, started) | {
+    return collect(resolved.path, named_paths(resolved), resolved.recipe.seed, started) | {
         "result": summary.headline,
         "steps": log.step,
         "overrides": changed,
@@ -61,6 +59,17 @@ def record_of(parts: Parts, log: Log, summary: Summary, started: datetime, warni
         "reference": parts.moving_reference.record(),
         "speed": _speed(log),
     }
+
+
+def finished_result(folder: RunFolder) -> RunResult:
+    """What a run gave that was finished in this folder."""
+    record = json.loads((folder.path / "run.json").read_text(encoding="utf-8"))
+    rows = read_metrics(folder.metrics)
+    samples = read_samples(folder.samples) if folder.samples.exists() else []
+    rewards = [one["reference_reward"] for one in samples if one["step"] == samples[0]["step"]]
+    summary = summarise(rows, [reward for reward in rewards if reward is not None])
+    timings = read_metrics(folder.timing) if folder.timing.exists() else []
+    return RunResult(folder.path, record["steps"], summary, tuple(record["warnings"]), rows, timings)
 
 
 def write_outcome(

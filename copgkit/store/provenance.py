@@ -38,7 +38,7 @@ def collect(recipe: Path, named: Mapping[str, str], seed: int, started: datetime
         "versions": installed_versions(),
         "plugins": plugin_versions(),
         "machine": machine(),
-        "hashes": {"recipe": file_hash(recipe)} | _hashes(named, recipe.parent),
+        "hashes": {"recipe": file_hash(recipe)} | hashes_of(named, recipe.parent),
     }
 
 
@@ -97,7 +97,8 @@ def shown_path(path: Path, folder: Path) -> str:
     return f".../{resolved.name}"
 
 
-def _hashes(named: Mapping[str, str], folder: Path) -> dict[str, str]:
+def hashes_of(named: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Hashes of those of the named values that are paths of files or folders that exist, relative to a folder."""
     hashes = {}
     for key, value in named.items():
         path = folder / Path(value).expanduser()

@@ -6,6 +6,7 @@ import contextlib
 import glob
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -22,7 +23,9 @@ class RunFolder:
 
     recipe.yaml as given · resolved.yaml with every default · run.json: provenance · groups/: scored groups ·
     metrics.jsonl · timing.jsonl: figures that depend on the clock or on what a store held · samples.jsonl · model/ ·
-    report.html · bad-steps/: groups of steps that were not taken
+    report.html · bad-steps/: groups of steps that were not taken. While it is unfinished also
+    checkpoints/ · written/: completions that are in no checkpoint yet · scores.sqlite, if the
+    recipe wants no store. started.json: what runs.
     """
 
     path: Path
@@ -31,7 +34,7 @@ class RunFolder:
     def create(cls, wanted: Path, fresh_name: bool = True) -> RunFolder:
         """Makes the folder. If it already holds something, takes the next free name (`tldr-2`); fresh_name False
         refuses instead. Raises CopgkitError where no folder can be made."""
-        for path in _names(wanted) if fresh_name else [wanted]:
+        for path in run_names(wanted) if fresh_name else [wanted]:
             try:
                 if path.is_dir() and any(path.iterdir()):
                     continue
@@ -45,6 +48,34 @@ class RunFolder:
                 ) from fault
             return cls(path)
         raise CopgkitError(f"{wanted}: there is something under this name already. Choose another with --output.")
+
+    @classmethod
+    def at(cls, path: Path) -> RunFolder:
+        """The folder of this name, made if it is not there. Raises CopgkitError where none can be made."""
+        try:
+            (path / "groups").mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise CopgkitError(
+                f"{path}: the run folder cannot be made ({fault.strerror}). Choose another with --output."
+            ) from fault
+        return cls(path)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its run has come to its end: run.json is written last."""
+        return (self.path / "run.json").exists()
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def written(self) -> Path:
+        return self.path / "written"
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores.sqlite"
 
     @property
     def groups(self) -> Path:
@@ -90,11 +121,17 @@ class RunFolder:
         """What a hub shows beside the weights."""
         write_whole(self.model / "README.md", [redacted(text)])
 
+    def discard_what_served_going_on(self) -> None:
+        """Removes what only an unfinished run needs, but for checkpoints that were moved aside."""
+        shutil.rmtree(self.written, ignore_errors=True)
+        for file in self.path.glob(f"{self.scores.name}*"):
+            file.unlink()
+
     def discard_if_nothing_was_made(self) -> None:
         """Removes the folder of a run that failed before its first result. Files that others put there stay."""
-        if self.metrics.exists() or any(self.groups.iterdir()):
+        if self.metrics.exists() or self.written.exists() or any(self.groups.iterdir()):
             return
-        for name in ("recipe.yaml", "resolved.yaml"):
+        for name in ("recipe.yaml", "resolved.yaml", "started.json", ".lock"):
             (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # something else lies there
             self.groups.rmdir()
@@ -126,7 +163,7 @@ def write_whole(path: Path, pieces: Iterable[str]) -> None:
         raise
 
 
-def _names(wanted: Path) -> Iterator[Path]:
+def run_names(wanted: Path) -> Iterator[Path]:
     """The wanted path, then the same with -2, -3, ... behind."""
     yield wanted
     named = wanted if wanted.name not in ("", "..") else wanted.resolve()

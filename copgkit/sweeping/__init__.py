@@ -90,6 +90,7 @@ def _run_rows(rows: dict[str, tuple[ResolvedRecipe, Path]], folder: Path, progre
     """Runs the rows one after the other, on parts that are made once."""
     from copgkit.engine import ranks
     from copgkit.runner import silence_progress_of_libraries
+    from copgkit.runner.opening import Opened
     from copgkit.runner.phases import Run
     from copgkit.store import RunFolder
     from copgkit.sweeping.shared import SharedParts
@@ -107,7 +108,8 @@ def _run_rows(rows: dict[str, tuple[ResolvedRecipe, Path]], folder: Path, progre
                 shutil.rmtree(path)  # of a row that was stopped
             progress.warnings[:] = shared.warnings
             run_folder = RunFolder.create(path, fresh_name=False)
-            run = Run(resolved, run_folder, progress, parts=shared.parts_of_row(resolved, run_folder))
+            parts = shared.parts_of_row(resolved, run_folder)
+            run = Run(resolved, Opened(run_folder, label), progress, parts=parts)
             try:
                 run.from_prompts_to_report()
             finally:

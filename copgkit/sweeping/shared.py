@@ -52,7 +52,7 @@ class SharedParts:
         # Scores and log-probabilities are kept somewhere, whatever the recipe says: a row must not compute them again.
         kept = str((folder / KEPT).resolve()) if resolved.recipe.scoring.store is None else None
         self._base = Parts.of(_storing_in(resolved, kept), RunFolder(folder), progress)
-        self._prompts = self._base.sampler.context.prompts
+        self._prompts = self._base.prompts
         self._reference = Remembering(self._base.reference.policy, folder / GENERATED, _identity(resolved))
         self._judges = [replace(one, shelf=one.shelf or MemoryShelf()) for one in self._base.panel.judges]
         self._start = _Start(self._base.policy)
@@ -72,6 +72,7 @@ class SharedParts:
         evaluators = [part.make(assembly.context(part)) for part in resolved.parts.evaluators]
         parts = RowParts(
             resolved=resolved,
+            prompts=self._prompts,
             settings=settings,
             objective=Objective(**recipe.objective.model_dump()),
             accelerator=accelerator,
@@ -87,8 +88,7 @@ class SharedParts:
                 reference=self._reference,
                 panel=panel,
                 evaluators=evaluators,
-                reference_samples=[],
-                _reference_by_prompt=[],
+                reference_by_prompt=[],
             ),
         )
         self._start.restore_random_state()
