@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from copgkit.components import Component, Context, Evaluator, PromptSource, RewardSource
 from copgkit.errors import CopgkitError, DataError, ModelError, PluginError, RecipeError, RewardError, TrainingError
 from copgkit.hookspecs import hookimpl
+from copgkit.interrupts import Interrupted
 from copgkit.progress import Phase, Progress
 from copgkit.samplers import Generator, Sampler, SamplerContext, SamplerUse, SamplingPlan
 from copgkit.types import (
@@ -74,6 +75,7 @@ __all__ = [
     "GenerationSettings",
     "Generator",
     "Group",
+    "Interrupted",
     "Message",
     "ModelError",
     "PairWeights",

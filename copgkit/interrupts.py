@@ -23,7 +23,9 @@ from types import FrameType
 EXIT_STATUS = 75
 """The status of a process that has saved its work and can be started again (EX_TEMPFAIL)."""
 
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+"""Those that are heeded, as far as the system knows them."""
+
 _SECONDS_OF_ONE = 0.3
 """Ctrl-C reaches a process from the terminal and from its launcher: what comes so soon is the same signal."""
 
@@ -48,7 +50,7 @@ def heeded() -> Iterator[None]:
         yield
         return
     _state.asked, _state.held_back = None, 0
-    before = {number: signal.signal(number, _hear) for number in _SIGNALS}
+    before = {number: signal.signal(number, _hear) for number in SIGNALS}
     try:
         yield
     finally:

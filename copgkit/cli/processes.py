@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from copgkit.errors import CopgkitError
+from copgkit.interrupts import EXIT_STATUS, SIGNALS
 from copgkit.launched import FAULT_FILE, MEETING_FILE, is_one_of_several
 
 _SECONDS_TO_END = 10.0
@@ -29,10 +30,11 @@ _LINES_SHOWN = 20
 
 
 def run_together(command: Sequence[str], count: int) -> int:
-    """Runs the command in so many processes, says what failed if something did, and gives the exit status: 0, or that
-    of the process that failed first.
+    """Runs the command in so many processes, says what failed if something did, and gives the exit status: 0, that of
+    the process that failed first, or 75 if a signal ended all of them in an orderly way.
 
-    Interrupts are passed on. Raises CopgkitError if this is itself one of several processes.
+    Signals are passed on, and the processes given the time to save; a second one ends them. Raises CopgkitError if this
+    is itself one of several processes.
     """
     if is_one_of_several():
         raise CopgkitError(
@@ -47,7 +49,8 @@ def run_together(command: Sequence[str], count: int) -> int:
         finally:
             _end(team)
         if received:
-            return 128 + received[0]
+            saved = all(member.process.returncode == EXIT_STATUS for member in team)
+            return EXIT_STATUS if saved else 128 + received[0]
         if failed is None:
             return 0
         print(failed.fault(), file=sys.stderr)
@@ -125,7 +128,7 @@ def _threads(count: int) -> int:
 
 @contextmanager
 def _passing_on_signals(team: Sequence[_Member]) -> Iterator[list[int]]:
-    """While it lasts, SIGINT and SIGTERM go to every member. Gives the list of those received."""
+    """While it lasts, the signals that end a run go to every member. Gives the list of those received."""
     received: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
@@ -134,7 +137,7 @@ def _passing_on_signals(team: Sequence[_Member]) -> Iterator[list[int]]:
             if member.process.poll() is None:
                 member.process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
     try:
         yield received
     finally:
@@ -143,10 +146,13 @@ def _passing_on_signals(team: Sequence[_Member]) -> Iterator[list[int]]:
 
 
 def _first_failed(team: Sequence[_Member], received: Sequence[int]) -> _Member | None:
-    """Waits until all have ended well, one has failed, or a signal has been received."""
-    while not received:
+    """Waits until all have ended well or one has failed; after a signal, until all have ended or a second has come."""
+    while len(received) < 2:
         statuses = [member.process.poll() for member in team]
-        if any(statuses):
+        if received:
+            if None not in statuses:
+                return None
+        elif any(statuses):
             return min(_all_failed(team), key=lambda member: member.order)
         if all(status == 0 for status in statuses):
             return None
