@@ -124,11 +124,11 @@ def test_a_sweep_goes_on_where_it_was_stopped(recipe, tmp_path, done, monkeypatc
 def _stopped_at(train, row):
     rows = []
 
-    def stopping(self):
+    def stopping(self, saved):
         rows.append(self)
         if len(rows) == row:
             raise KeyboardInterrupt
-        return train(self)
+        return train(self, saved)
 
     return stopping
 
