@@ -70,6 +70,7 @@ class Log:
         """Lets the trackers finish, without waiting long."""
         self._trackers.close()
 
+
 def _cut(files: Iterable[tuple[Path, int]]) -> bool:
     """Leaves so much of the beginning of each file that is there."""
     for file, length in files:

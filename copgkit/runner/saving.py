@@ -95,7 +95,9 @@ class Saver:
         from copgkit.engine import ranks, zero
 
         if zero.is_used(self._parts.accelerator):
-            self._progress.warning("checkpoints: DeepSpeed keeps weights and optimiser in its own form; none is written.")
+            self._progress.warning(
+                "checkpoints: DeepSpeed keeps weights and optimiser in its own form; none is written."
+            )
             return
         if not ranks.from_main(self._is_due):
             return
