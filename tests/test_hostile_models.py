@@ -34,6 +34,15 @@ def _only_pickle(name):
     return make
 
 
+def _torch_file(folder, canary):
+    """Weights that are sound, in a form that could have held anything."""
+    import torch
+    from safetensors.torch import load_file
+
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
 def _header(head, tail=b""):
     """A safetensors file of this header, its length told as it is."""
 
@@ -98,6 +107,7 @@ def _adapter(folder, canary):
 
 TENSOR = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
 REFUSED = {
+    "sound weights in a torch file": _torch_file,
     "pickled weights": _only_pickle("pytorch_model.bin"),
     "pickled weights under another name": _only_pickle("model.pt"),
     "pickle called safetensors": lambda folder, canary: _pickle(folder, canary, "model.safetensors"),
