@@ -32,9 +32,10 @@ def main() -> None:
     """Runs the recipe in a folder that goes away, and pictures what it printed and its report."""
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
-        result = copgkit.run(ROOT / "recipes/tldr.yaml", output=folder, progress=LineProgress(said, every=60))
-        picture_terminal(said.getvalue(), result)
-        picture_report(result.folder / "report.html")
+        target = Path(folder) / "tldr"
+        run = copgkit.run(ROOT / "recipes/tldr.yaml", output=target, progress=LineProgress(said, every=60))
+        picture_terminal(said.getvalue(), run)
+        picture_report(run.folder / "report.html")
 
 
 def picture_terminal(said: str, result: copgkit.RunResult) -> None:
