@@ -87,8 +87,8 @@ def typed(block: Block) -> Iterator[tuple[str, list[str]]]:
     if block.language == "bash":
         yield from ((line, []) for line in lines if line.strip() and not line.startswith("#"))
         return
-    starts = [number for number, line in enumerate(lines) if line.startswith("$ ")]
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    starts = [number for number, line in enumerate(lines) if line.startswith("$ ") and block.language == "console"]
+    for start, end in pairwise([*starts, len(lines)]):
         yield lines[start][2:], [line for line in lines[start + 1 : end] if line.strip()]
 
 
