@@ -95,6 +95,15 @@ def test_the_pages_that_are_made_from_the_code_are_current():
     assert old == [], "run: python docs/generate.py"
 
 
+def test_every_page_can_be_found_in_the_navigation_and_every_decision_in_their_list():
+    navigation, decisions = (ROOT / "mkdocs.yml").read_text(), (ROOT / "docs/decisions/README.md").read_text()
+    pages = [page.relative_to(ROOT / "docs") for page in PAGES if ROOT / "docs" in page.parents]
+    decided = [page.name for page in pages if page.parts[0] == "decisions" and page.name != "README.md"]
+    assert [name for name in decided if f"({name})" not in decisions] == []
+    others = [str(page) for page in pages if page.name not in decided and page.parts[0] != "examples"]
+    assert [page for page in others if page not in navigation] == []
+
+
 def test_the_tutorials_plugin_is_the_one_under_examples(tmp_path, monkeypatch):
     from copgkit.cli.new import reward
 
