@@ -28,7 +28,12 @@ SETTINGS = {
     "a mixture with a memory": {
         "sampler": {
             "use": "mixture",
-            "options": {"samplers": [POLICY, {"use": "difficulty", "options": {"memory": 0.5, "sampler": POLICY}}]},
+            "options": {
+                "samplers": [
+                    POLICY,
+                    {"use": "difficulty", "options": {"memory": 0.9, "reward_between": [0.1, 0.6], "sampler": POLICY}},
+                ]
+            },
         }
     },
     "a reference that follows": {"reference": {"refresh_every": 5, "decay": 0.3}},

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import Field
 
-from copgkit import Group, Sampler, SamplerUse, SamplingPlan, ScoredGroup
+from copgkit import Group, Prompt, Sampler, SamplerUse, SamplingPlan, ScoredGroup
 
 _SEEDS_APART = 15_485_863
 
@@ -40,7 +40,7 @@ class MixtureSampler(Sampler):
         for number, use in enumerate(self.options.samplers):
             context = replace(self.context, seed=self.context.seed + _SEEDS_APART * number)
             self._inner.append(context.make(use))
-        self._drawn: list[tuple[int, Group]] = []
+        self._drawn: list[_Drawn] = []
         self._owed = [0.0] * len(self._inner)
 
     @property
@@ -63,10 +63,13 @@ class MixtureSampler(Sampler):
     def draw(self, num_groups: int | None) -> list[Group]:
         """Each sampler's groups after the other's; what a share leaves over is made up for in later rounds."""
         wanted = len(self.context.prompts) if num_groups is None else num_groups
+        groups: list[Group] = []
         self._drawn = []
         for number, count in enumerate(self._counts(wanted)):
-            self._drawn += [(number, group) for group in (self._inner[number].draw(count) if count else [])]
-        return [group for _, group in self._drawn]
+            own = self._inner[number].draw(count) if count else []
+            self._drawn += [_Drawn.of(number, group) for group in own]
+            groups += own
+        return groups
 
     def select(self, scored: Sequence[ScoredGroup]) -> list[ScoredGroup]:
         """What each sampler selects of its own groups."""
@@ -81,17 +84,22 @@ class MixtureSampler(Sampler):
         """How many groups each sampler drew, and its own figures under its name and number."""
         figures: dict[str, float] = {}
         for number, (use, sampler) in enumerate(zip(self.options.samplers, self._inner, strict=True), start=1):
-            figures[f"{use.use}-{number}/groups"] = sum(drawn == number - 1 for drawn, _ in self._drawn)
+            figures[f"{use.use}-{number}/groups"] = sum(drawn.number == number - 1 for drawn in self._drawn)
             figures |= {f"{use.use}-{number}/{name}": value for name, value in sampler.statistics().items()}
         return figures
 
     def state(self) -> dict[str, Any]:
-        """The states of all, and what shares have left over."""
-        return {"owed": list(self._owed), "inner": [sampler.state() for sampler in self._inner]}
+        """The states of all, what shares have left over, and whose groups those of the present round are."""
+        return {
+            "owed": list(self._owed),
+            "inner": [sampler.state() for sampler in self._inner],
+            "drawn": [[drawn.number, drawn.prompt, sorted(drawn.texts)] for drawn in self._drawn],
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restores all."""
         self._owed = [float(owed) for owed in state["owed"]]
+        self._drawn = [_Drawn(number, prompt, frozenset(texts)) for number, prompt, texts in state["drawn"]]
         for sampler, saved in zip(self._inner, state["inner"], strict=True):
             sampler.restore(saved)
 
@@ -134,13 +142,28 @@ class MixtureSampler(Sampler):
         own: list[list[ScoredGroup]] = [[] for _ in self._inner]
         drawn = iter(self._drawn)
         for one in scored:
-            number = next((number for number, group in drawn if _is_of(one.group, group)), None)
+            number = next((each.number for each in drawn if each.became(one.group)), None)
             if number is not None:
                 own[number].append(one)
         yield from enumerate(own)
 
 
-def _is_of(scored: Group, drawn: Group) -> bool:
-    """Whether one group is what tokenising and scoring left of the other."""
-    texts = {completion.text for completion in drawn.completions}
-    return scored.prompt == drawn.prompt and all(completion.text in texts for completion in scored.completions)
+@dataclass(frozen=True)
+class _Drawn:
+    """A drawn group, as far as it must be known again: which sampler's it is, its prompt, and its completions."""
+
+    number: int
+    prompt: str
+    texts: frozenset[str]
+
+    @classmethod
+    def of(cls, number: int, group: Group) -> _Drawn:
+        return cls(number, _name(group.prompt), frozenset(completion.text for completion in group.completions))
+
+    def became(self, scored: Group) -> bool:
+        """Whether a group is what tokenising and scoring left of this one."""
+        return _name(scored.prompt) == self.prompt and self.texts.issuperset(one.text for one in scored.completions)
+
+
+def _name(prompt: Prompt) -> str:
+    return f"{prompt.id}|{prompt.content_key}"
