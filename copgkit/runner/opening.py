@@ -69,6 +69,7 @@ def _opened(folder: RunFolder, identity: Identity, force: bool) -> Opened | None
             " start a new run with --fresh, or say --force-resume to go on all the same, which is then no longer"
             " bit-exact."
         )
+    folder.remove_drafts()
     if differs:
         forced = [*forced, *differs]
         write_identity(folder.path, {**identity, "forced": forced})

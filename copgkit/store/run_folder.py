@@ -121,6 +121,11 @@ class RunFolder:
         """What a hub shows beside the weights."""
         write_whole(self.model / "README.md", [redacted(text)])
 
+    def remove_drafts(self) -> None:
+        """Removes files that a killed process has begun and not ended."""
+        for draft in self.path.rglob(".*.draft"):
+            draft.unlink()
+
     def discard_what_served_going_on(self) -> None:
         """Removes what only an unfinished run needs, but for checkpoints that were moved aside."""
         shutil.rmtree(self.written, ignore_errors=True)
