@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from copgkit.recipe import ResolvedRecipe
+from copgkit.redaction import redacted_data
 from copgkit.store import hashes_of, installed_versions, write_whole
 
 FILE = "started.json"
@@ -34,7 +35,7 @@ def identity_of(resolved: ResolvedRecipe, processes: int) -> Identity:
     values = {key: value for key, value in resolved.values() if not key.startswith(_FREE)}
     versions = installed_versions()
     identity = {
-        "recipe": values,
+        "recipe": redacted_data(values),
         "files": hashes_of(named_paths(resolved), resolved.folder),
         "versions": {name: versions[name] for name in _LIBRARIES if name in versions},
         "processes": {"processes": processes},
