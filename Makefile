@@ -8,14 +8,9 @@ test:
 	python -m pytest -n logical
 
 style:
-	ruff check .
-	ruff format --check .
-	mypy
-	lint-imports
+	bash .ci/style
 
-# Two builders read the one mkdocs.yml. A link that leads nowhere fails both.
 docs:
-	zensical build --strict
-	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	bash .ci/docs
 
 .PHONY: check test style docs
