@@ -13,6 +13,7 @@ import copgkit
 from copgkit import CopgkitError, TrainingError
 from copgkit.engine import causal_lm
 from copgkit.interrupts import Interrupted
+from copgkit.store.written import WrittenBatches
 
 SETTINGS = {
     "on-policy": {},
@@ -219,9 +220,12 @@ def test_a_disk_without_room_costs_a_warning_and_no_result(tmp_path, monkeypatch
             raise error("No space left on device (os error 28)")
         real(tensors, file)
 
+    forgotten = []
     monkeypatch.setattr(checkpoints, "save_tensors", failing)
+    monkeypatch.setattr(WrittenBatches, "forget", lambda batches: forgotten.append(batches))
     result = copgkit.run(recipe, output=tmp_path / "out")
     assert outcome(tmp_path / "out") == whole
+    assert len(forgotten) == 2, "completions are let go of at steps 1 and 4, whose checkpoints were written"
     told = [warning for warning in result.warnings if "could not be written" in warning]
     assert [warning.split(":")[0] for warning in told] == ["checkpoint of step 2", "checkpoint of step 3"]
     monkeypatch.setattr(checkpoints, "save_tensors", lambda tensors, file: (_ for _ in ()).throw(OSError("full")))

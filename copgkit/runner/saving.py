@@ -92,29 +92,28 @@ class Saver:
 
     def save_if_due(self) -> None:
         """Saves if it is time, and at the last step. Every process has to ask."""
-        from copgkit.engine import ranks, zero
+        from copgkit.engine import ranks
 
-        if zero.is_used(self._parts.accelerator):
-            self._progress.warning(
-                "checkpoints: DeepSpeed keeps weights and optimiser in its own form; none is written."
-            )
-            return
-        if not ranks.from_main(self._is_due):
-            return
-        self.save()
-        self._forget()
+        if ranks.from_main(self._is_due) and self.save():
+            self._forget()
 
-    def save(self) -> None:
-        """Saves the run as it was at the latest mark, if there is anything new. Every process has to ask.
+    def save(self) -> bool:
+        """Saves the run as it was at the latest mark, if there is anything new. Every process has to ask. Gives whether
+        it was saved.
 
         A failure costs a warning, or raises CopgkitError if the recipe says so; earlier checkpoints are as they were.
         """
         from safetensors import SafetensorError
 
-        from copgkit.engine import checkpoints, ranks
+        from copgkit.engine import checkpoints, ranks, zero
 
+        if zero.is_used(self._parts.accelerator):
+            self._progress.warning(
+                "checkpoints: DeepSpeed keeps weights and optimiser in its own form; none is written."
+            )
+            return False
         if self._mark is None or self._training is None or self._mark.position["step"] <= self._saved_step:
-            return
+            return False
         began = time.monotonic()
         tensors, facts = checkpoints.state_of(self._training)
         positions = ranks.gathered(self._mark.position)
@@ -129,6 +128,7 @@ class Saver:
         self._cost = self._last - began
         if fault is not None:
             self._tell(fault)
+        return ranks.from_main(lambda: fault is None)
 
     def load(self) -> Saved | None:
         """The newest whole checkpoint; None where there is none."""
