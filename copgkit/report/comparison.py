@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from copgkit.report.differences import ABSENT, Difference, differences
-from copgkit.report.figures import Figure, front_figure, plane_figure
+from copgkit.report.figures import Figure, plane_figure
 from copgkit.report.finished import FinishedRun, paired_difference
 from copgkit.report.front import Best, Place, best_of, places
+from copgkit.report.front_figure import front_figure
 from copgkit.report.pages import render
 from copgkit.report.summary import Interval, ends, label_of, number, ordered
 from copgkit.store.run_folder import write_whole

@@ -113,9 +113,9 @@ def svg_image(draw: Callable[[Any], None], x_label: str, y_label: str, tall: boo
         canvas.patch.set_alpha(0)
         axes = canvas.subplots()
         axes.patch.set_alpha(0)
-        draw(axes)
         axes.set_xlabel(plain(x_label))
         axes.set_ylabel(plain(y_label))
+        draw(axes)  # last, since it may ask where on the page a point lies
         file = io.BytesIO()
         FigureCanvasSVG(canvas).print_svg(file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return "data:image/svg+xml;base64," + base64.b64encode(_themed(file.getvalue().decode()).encode()).decode()

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from copgkit.report.drawing import INK, PALETTE, Point, draw_legend, draw_lines, finite, logarithmic, svg_image
-from copgkit.report.front import Place, front_of
 from copgkit.report.plain import plain
-from copgkit.report.summary import Interval
 from copgkit.types import Curves
 
 Row = Mapping[str, float]
@@ -64,48 +62,6 @@ def plane_figure(runs: Mapping[str, Sequence[Row]]) -> Figure | None:
     return Figure(
         "Reward against KL", note, svg_image(draw, "KL to the reference (nats per completion)", "mean reward")
     )
-
-
-def front_figure(found: Sequence[Place]) -> Figure | None:
-    """Reward against KL at the end of each run, with both intervals; the front as a line. None below two places."""
-    known = [(one, one.reward, one.kl) for one in found if one.reward is not None and one.kl is not None]
-    if len(known) < 2:
-        return None
-
-    def draw(axes: Any) -> None:
-        front = [(kl.value, reward.value) for one in front_of(found) if (reward := one.reward) and (kl := one.kl)]
-        axes.plot(*zip(*front, strict=True), color=INK[0], linewidth=0.9, linestyle=(0, (4, 3)))
-        for one, reward, kl in known:
-            _draw_place(axes, one, reward, kl)
-
-    note = (
-        "The end of each run, with 95 % intervals. Dashed and blue: the front, where no other has as much reward at no"
-        " more KL. Grey: clearly less reward than another at no more KL."
-    )
-    return Figure(
-        "Reward against KL",
-        note,
-        svg_image(draw, "KL to the reference (nats per completion)", "mean reward", tall=True),
-    )
-
-
-def _draw_place(axes: Any, place: Place, reward: Interval, kl: Interval) -> None:
-    colour = PALETTE[_COLOURS_OF[place.standing]][0]
-    axes.errorbar(
-        [kl.value],
-        [reward.value],
-        xerr=[[kl.value - kl.low], [kl.high - kl.value]],
-        yerr=[[reward.value - reward.low], [reward.high - reward.value]],
-        color=colour,
-        marker="o",
-        elinewidth=0.8,
-    )
-    axes.annotate(
-        plain(place.label), (kl.value, reward.value), (5, 5), textcoords="offset points", fontsize=7.5, color=INK[0]
-    )
-
-
-_COLOURS_OF: dict[str, int] = {"front": 0, "within noise": 2, "beaten": 5, "unknown": 5}
 
 
 def _has_place(row: Row) -> bool:
