@@ -27,7 +27,13 @@ class CopgkitTraining:
     """Takes optimiser steps on whole groups."""
 
     def __init__(
-        self, cell: Cell, folder: Path, groups: Sequence[TokenGroup], watch: Watch, name: str = "copgkit"
+        self,
+        cell: Cell,
+        folder: Path,
+        groups: Sequence[TokenGroup],
+        watch: Watch,
+        name: str = "copgkit",
+        compiled: bool = False,
     ) -> None:
         """Loads the model and computes what the reference says of all groups. Every step takes its groups in order."""
         self.name = name
@@ -37,6 +43,7 @@ class CopgkitTraining:
             max_completion_tokens=cell.completion,
             device=cell.device,
             tokens_per_forward=cell.groups_per_forward and cell.groups_per_forward * cell.group_tokens,
+            compile_layers=compiled,
         )
         examples = Reference(self.policy.frozen_copy()).examples([scored_group(group) for group in groups])
         self.steps = [examples[start : start + cell.groups] for start in range(0, len(examples), cell.groups)]

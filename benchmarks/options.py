@@ -22,6 +22,7 @@ class Options:
     steps: int
     threads: int
     trl_pairs: int | None
+    variants: bool = False
 
     @property
     def cells(self) -> list[Cell]:
@@ -43,6 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--groups", type=int, default=4, help="prompts of an optimiser step")
     parser.add_argument("--groups-per-forward", type=int, help="copgkit's micro-batch; without it, copgkit's default")
     parser.add_argument("--trl-pairs", type=int, help="pairs in a pass of TRL's; without it, the fastest is tried out")
+    parser.add_argument(
+        "--variants", action="store_true", help="training: also TRL as it is installed, and copgkit with train.compile"
+    )
     parser.add_argument("--shape", choices=tuple(SHAPES), default="small")
     parser.add_argument("--dtype", choices=("float32", "bf16"), default="float32")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -66,5 +70,13 @@ def read(given: argparse.Namespace) -> Options:
         given.dtype,
         given.device,
     )
-    repeats = min(given.repeats, 3) if given.quick else given.repeats
-    return Options(cell, tuple(ks), tuple(prompts), repeats, given.steps, given.threads, given.trl_pairs)
+    return Options(
+        cell,
+        tuple(ks),
+        tuple(prompts),
+        min(given.repeats, 3) if given.quick else given.repeats,
+        given.steps,
+        given.threads,
+        given.trl_pairs,
+        given.variants,
+    )

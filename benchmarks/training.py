@@ -17,7 +17,7 @@ from benchmarks.flops import repeated_prompt_flops, shared_prompt_flops
 from benchmarks.machine import matmul_flops_per_second
 from benchmarks.material import draw_groups, model_folder
 from benchmarks.options import Options
-from benchmarks.sides import make_side
+from benchmarks.sides import COPGKIT, COPGKIT_COMPILED, TRL, TRL_DEFAULTS, make_side
 from benchmarks.tables import Table
 from benchmarks.timing import Elapsed, Spread, Stopwatch, interleave, ratios
 
@@ -44,7 +44,7 @@ class Measured:
 
     def rates(self, name: str) -> list[float]:
         """Operations a second of each repeat: those that the program's form of the step needs."""
-        needed = shared_prompt_flops(self.cell) if name == "copgkit" else repeated_prompt_flops(self.cell)
+        needed = repeated_prompt_flops(self.cell) if name in (TRL, TRL_DEFAULTS) else shared_prompt_flops(self.cell)
         return [needed / step.wall for step in self.steps[name]]
 
     def record(self) -> dict[str, object]:
@@ -64,7 +64,7 @@ class Measured:
 
 
 def measure(options: Options) -> list[Table]:
-    """Two tables with a row for each cell: time, and operations."""
+    """Tables with a row for each cell: time, operations and, if wanted, the variants."""
     times = Table(
         "Time of a training step for each completion",
         ("prompt", "K", "TRL, s", "copgkit, s", "TRL / copgkit", "in processor time", "TRL's pairs in a pass"),
@@ -74,22 +74,30 @@ def measure(options: Options) -> list[Table]:
         ("prompt", "K", "TRL, GFLOP/s", "copgkit, GFLOP/s", "ceiling, GFLOP/s", "copgkit of ceiling"),
         note="Needed by the form of the step that the program takes: TRL's has a prompt for each completion.",
     )
+    variants = Table(
+        "Time of a training step for each completion, by other settings",
+        ("prompt", "K", "TRL, its defaults, s", "it / copgkit", "copgkit, compiled, s", "TRL / it", "of ceiling"),
+        note="In the same repeats. TRL's defaults: gradient checkpointing, up to 8 pairs in a pass.",
+    )
     for cell in options.cells:
         options.say(f"prompt {cell.prompt}, K = {cell.completions_per_prompt}")
         measured = compare(cell, options)
         place = (str(cell.prompt), str(cell.completions_per_prompt))
         times.add((*place, *_time_row(measured)), measured.record())
         operations.add((*place, *_operations_row(measured)), measured.record())
-    return [times, operations]
+        if options.variants:
+            variants.add((*place, *_variants_row(measured)), measured.record())
+    return [times, operations, variants] if options.variants else [times, operations]
 
 
 def compare(cell: Cell, options: Options) -> Measured:
-    """Steps of both in turn."""
+    """Steps of both in turn, and of their variants."""
+    names = (TRL, COPGKIT, TRL_DEFAULTS, COPGKIT_COMPILED) if options.variants else (TRL, COPGKIT)
     ceilings = [matmul_flops_per_second(cell.device, cell.dtype)]
     with model_folder(cell.shape, cell.prompt + cell.completion) as folder:
         pairs = options.trl_pairs or fastest_pass(cell, folder, options.say)
         groups = draw_groups(cell, cell.groups * options.steps)
-        sides = [make_side(name, cell, folder, groups, Stopwatch(cell.device), pairs) for name in ("TRL", "copgkit")]
+        sides = [make_side(name, cell, folder, groups, Stopwatch(cell.device), pairs) for name in names]
         steps = interleave(sides, options.repeats, options.steps, options.say)
     del sides
     gc.collect()
@@ -125,15 +133,30 @@ def _trial(cell: Cell, folder: Path, pairs: int) -> float:
 
 def _time_row(measured: Measured) -> list[str]:
     return [
-        *(Spread.of(measured.wall(name)).shown() for name in ("TRL", "copgkit")),
-        ratios(measured.wall("TRL"), measured.wall("copgkit")).shown(),
-        ratios(measured.cpu("TRL"), measured.cpu("copgkit")).shown(),
+        *(Spread.of(measured.wall(name)).shown() for name in (TRL, COPGKIT)),
+        ratios(measured.wall(TRL), measured.wall(COPGKIT)).shown(),
+        ratios(measured.cpu(TRL), measured.cpu(COPGKIT)).shown(),
         str(measured.pairs_per_forward),
     ]
 
 
 def _operations_row(measured: Measured) -> list[str]:
-    ceiling = max(measured.ceilings)
-    giga = {name: Spread.of([rate / 1e9 for rate in measured.rates(name)]) for name in ("TRL", "copgkit")}
-    share = Spread.of([100 * rate / ceiling for rate in measured.rates("copgkit")])
-    return [giga["TRL"].shown(), giga["copgkit"].shown(), f"{ceiling / 1e9:.0f}", f"{share.shown('.0f')} %"]
+    giga = {name: Spread.of([rate / 1e9 for rate in measured.rates(name)]) for name in (TRL, COPGKIT)}
+    ceiling = f"{max(measured.ceilings) / 1e9:.0f}"
+    return [giga[TRL].shown(), giga[COPGKIT].shown(), ceiling, _share_of_ceiling(measured, COPGKIT)]
+
+
+def _variants_row(measured: Measured) -> list[str]:
+    defaults, compiled = measured.wall(TRL_DEFAULTS), measured.wall(COPGKIT_COMPILED)
+    return [
+        Spread.of(defaults).shown(),
+        ratios(defaults, measured.wall(COPGKIT)).shown(),
+        Spread.of(compiled).shown(),
+        ratios(measured.wall(TRL), compiled).shown(),
+        _share_of_ceiling(measured, COPGKIT_COMPILED),
+    ]
+
+
+def _share_of_ceiling(measured: Measured, name: str) -> str:
+    share = Spread.of([100 * rate / max(measured.ceilings) for rate in measured.rates(name)])
+    return f"{share.shown('.0f')} %"

@@ -23,7 +23,7 @@ from benchmarks.timing import Watch
 class TrlSide:
     """One of TRL's trainers, as a side that takes optimiser steps."""
 
-    name = "TRL"
+    name: str = "TRL"
     trainer: Any
     watch: Watch
 
@@ -38,14 +38,23 @@ class TrlPairs(TrlSide):
     """Takes optimiser steps on pairs."""
 
     def __init__(
-        self, cell: Cell, folder: Path, groups: Sequence[TokenGroup], watch: Watch, pairs_per_forward: int
+        self,
+        cell: Cell,
+        folder: Path,
+        groups: Sequence[TokenGroup],
+        watch: Watch,
+        pairs_per_forward: int,
+        name: str = "TRL",
+        checkpointing: bool = False,
     ) -> None:
         """Tokenises the pairs and computes what the reference says of them, both before the clock starts."""
         disable_progress_bars()
-        self.watch = watch
+        self.name, self.watch = name, watch
+        settings = pair_settings(cell, folder, pairs_per_forward)
+        settings.gradient_checkpointing = checkpointing
         self.trainer = DPOTrainer(
             model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa"),
-            args=pair_settings(cell, folder, pairs_per_forward),
+            args=settings,
             train_dataset=Dataset.from_list([row for group in groups for row in pairs_of(group)]),
             processing_class=AutoTokenizer.from_pretrained(folder),
             callbacks=[Laps(watch)],

@@ -108,6 +108,32 @@ def test_both_programs_give_the_reference_the_same_log_probabilities():
     assert sorted(said) == pytest.approx(sorted(expected), abs=1e-4)
 
 
+def test_the_variants_are_trl_as_it_is_installed_and_copgkit_compiled(monkeypatch):
+    if importlib.util.find_spec("trl") is None:
+        pytest.skip("trl is not installed: pip install -e '.[bench]'")
+    from trl import DPOConfig
+
+    from benchmarks.sides import COPGKIT, COPGKIT_COMPILED, TRL, TRL_DEFAULT_PAIRS, TRL_DEFAULTS, make_side
+    from copgkit.engine.causal_lm import CausalLMPolicy
+
+    compiled = []
+    monkeypatch.setattr(CausalLMPolicy, "compile_layers", lambda policy: compiled.append(policy))
+    cell = replace(CELL, groups=5)  # ten pairs
+    with model_folder(cell.shape, 10) as folder:
+        groups = draw_groups(cell, cell.groups)
+        sides = {
+            name: make_side(name, cell, folder, groups, Stopwatch(), 5)
+            for name in (TRL, TRL_DEFAULTS, COPGKIT, COPGKIT_COMPILED)
+        }
+        installed = DPOConfig(output_dir=str(folder / "installed"), bf16=False)
+    assert [side.name for side in sides.values()] == list(sides)
+    assert compiled == [sides[COPGKIT_COMPILED].policy]
+    tuned, default = sides[TRL].trainer.args, sides[TRL_DEFAULTS].trainer.args
+    assert (tuned.gradient_checkpointing, tuned.per_device_train_batch_size) == (False, 5)
+    assert default.gradient_checkpointing is installed.gradient_checkpointing is True
+    assert default.per_device_train_batch_size == installed.per_device_train_batch_size == TRL_DEFAULT_PAIRS
+
+
 def test_texts_leave_special_tokens_out():
     assert text_of((5, 2, END)) == "w5 w2"
 
