@@ -74,6 +74,21 @@ def test_a_difference_is_taken_prompt_by_prompt(finished):
     assert gain.high - gain.low == pytest.approx(2 * 1.96 * 0.1)
 
 
+def test_several_samples_of_a_prompt_are_compared_in_their_order(finished):
+    """Gains of 1, 1, 0.4: each sample against the other run's sample of the same number, not against its last."""
+    folders = [
+        finished("one", 1.0, 1.0, rewards=(0.0, 10.0, 20.0)),
+        finished("other", 1.8, 1.0, rewards=(1.0, 11.0, 20.4)),
+    ]
+    for folder in folders:
+        path = folder / "samples.jsonl"
+        rows = [json.loads(line) | {"id": "", "prompt": "the same"} for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    ((*_, gain),) = compared(*folders).pairs
+    assert gain.value == pytest.approx(0.8)
+    assert gain.high - gain.low == pytest.approx(2 * 1.96 * 0.2)
+
+
 def test_the_best_is_named_with_what_its_lead_is_worth(finished):
     one = finished("one", 1.0, 1.0, rewards=(1.0, 1.0, 1.0))
     level = finished("level", 1.01, 2.0, rewards=(0.0, 3.0, 1.0))

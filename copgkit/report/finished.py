@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,18 +74,30 @@ def paired_difference(one: FinishedRun, other: FinishedRun) -> Interval | None:
     """How much higher the reward of the one is than that of the other, over the prompts that both were measured on,
     with its 95 % interval; None with fewer than two of them.
 
-    The same prompts make it less noisy than the difference of two means with intervals of their own.
+    The same prompts make it less noisy than the difference of two means with intervals of their own. Of several samples
+    of a prompt, the first is compared with the first, and so on.
     """
-    theirs = {(sample["id"], sample["prompt"]): sample["reward"] for sample in other.samples}
+    theirs = _by_prompt(other.samples)
     gains = [
-        sample["reward"] - reward
-        for sample in one.samples
-        if sample["reward"] is not None and (reward := theirs.get((sample["id"], sample["prompt"]))) is not None
+        sample["reward"] - theirs[key]["reward"]
+        for key, sample in _by_prompt(one.samples).items()
+        if key in theirs and sample["reward"] is not None and theirs[key]["reward"] is not None
     ]
     if len(gains) < 2:
         return None
     mean, half = statistics.fmean(gains), _NORMAL_95 * statistics.stdev(gains) / math.sqrt(len(gains))
     return Interval(mean, mean - half, mean + half)
+
+
+def _by_prompt(samples: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, int], Mapping[str, Any]]:
+    """Samples by what they answer: the id and text of their prompt, and how many of it came before."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = {}
+    for sample in samples:
+        prompt = (sample["id"], json.dumps(sample["prompt"]))
+        found[*prompt, seen[prompt]] = sample
+        seen[prompt] += 1
+    return found
 
 
 def require_several(folders: Sequence[Path]) -> list[FinishedRun]:
