@@ -40,16 +40,20 @@ sampler: {use: reference}
 rewards: [{use: copy-rate}]
 """
 
-# Setting up is what `.ci/run`, the test of foreign distributions and the reader's own machine do.
-SET_UP = re.compile(
-    r"git clone |python3? -m venv |source |(\S*/)?pip install |accelerate launch |make "
-    r"|\.venv/bin/python -m pytest|python -m benchmarks|python docs/"
-)
+# What is not typed, and what runs it instead. Every other command of a console or bash block is.
+NOT_TYPED = {
+    r"python3? -m venv |(\S*/)?pip install |source ": "`.ci/run`; for plugins, test_foreign_distribution.py",
+    r"\.venv/bin/python -m pytest": "this very suite",
+    r"accelerate launch ": "several processes, or machines: test_processes_runs.py, test_sharding.py and test_zero.py",
+    r"python -m benchmarks": "minutes to hours: test_benchmarks.py measures with every section's code in small",
+}
+_SET_UP = re.compile("|".join(NOT_TYPED))
 _HERE = re.compile(r"^cat > (\S+) <<'(\w+)'\n(.*?)^\2\n", re.M | re.S)
 PLAIN_COMMANDS = {"ls", "cat", "head", "tail", "mkdir", "cp", "wc", "grep", "diff"}
 
 
 Command = Callable[[list[str]], tuple[int, str]]
+Small = Callable[[str, Path], list[str] | None]
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,11 @@ class Reader:
     """Follows a page from one folder, as somebody in a checkout would.
 
     command(arguments) -> exit status and what was printed: the command line, in this process.
-    small(recipe) -> what to add to `copgkit run`, so that it takes seconds, or None if checking the recipe will do;
-    what such a run prints is not compared. Without it recipes are run as they are.
+    small(command, recipe) -> what to add to `copgkit run` and `sweep`, so that they take seconds, or None if checking
+    the recipe will do; with anything added, what is printed is not compared. Without it recipes are run as they are.
     """
 
-    def __init__(self, folder: Path, command: Command, small: Callable[[Path], list[str] | None] | None) -> None:
+    def __init__(self, folder: Path, command: Command, small: Small | None) -> None:
         self.folder, self._command, self._small = folder, command, small
         self._names: dict[str, Any] = {"__name__": "__main__"}
         self._status, self._printed = 0, ""
@@ -162,10 +166,10 @@ class Reader:
 
     def _do(self, line: str, place: str) -> bool:
         """Runs one command; gives whether its output is what the page's reader would see."""
-        words = shlex.split(line)
+        words = shlex.split(line, comments=True)
         target = words[words.index(">") + 1] if ">" in words else None
         words = words[: words.index(">")] if target else words
-        if SET_UP.match(line):
+        if _SET_UP.match(line):
             self._set_up(words)
             return False
         compared, (self._status, self._printed) = self._call(words, line, place)
@@ -189,15 +193,17 @@ class Reader:
         return True, self._in_a_process(words)
 
     def _call_copgkit(self, words: list[str]) -> tuple[bool, tuple[int, str]]:
-        """A run is made small, or only checked where it would take several processes."""
+        """A run is made small, a sweep to two rows of it; a run is only checked where it would take several processes,
+        which test_processes_runs.py starts."""
         with chdir(self.folder):
-            if words[0] != "run" or self._small is None:
+            if words[0] not in ("run", "sweep") or self._small is None:
                 return True, self._command(words)
-            added = None if "--processes" in words else self._small(Path(words[1]))
+            added = None if "--processes" in words else self._small(words[0], Path(words[1]))
             if added is None:
                 changes = [word for pair in pairwise(words) if pair[0] == "--set" for word in pair]
                 return False, self._command(["check", words[1], *changes])
-            return False, self._command([*words, *added])
+            words = _two_rows(words) if words[0] == "sweep" and added else words
+            return not added, self._command([*words, *added])
 
     def _in_a_process(self, words: list[str]) -> tuple[int, str]:
         ended = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=False)
@@ -221,6 +227,15 @@ def announce(package: Path) -> None:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
     points = "".join(f"{key} = {value}\n" for key, value in project["entry-points"]["copgkit"].items())
     (info / "entry_points.txt").write_text("[copgkit]\n" + points)
+
+
+def _two_rows(words: list[str]) -> list[str]:
+    """The sweep with two values of the last key that varies, and one of each other."""
+    keys = [index for index, word in enumerate(words) if words[index - 1] == "--set"]
+    shorter = list(words)
+    for index in keys:
+        shorter[index] = ",".join(words[index].split(",")[: 2 if index == keys[-1] else 1])
+    return shorter
 
 
 def _read_json(block: Block) -> None:
