@@ -15,7 +15,7 @@ from copgkit.report.summary import Interval
 
 _NOTE = (
     "The end of each run, with 95 % intervals. Dashed and blue: the front, where no other has as much reward at no"
-    " more KL. Grey: clearly less reward than another at no more KL."
+    " more KL. Green: another has more reward at no more KL, but not clearly. Grey: clearly."
 )
 _COLOURS_OF: dict[str, int] = {"front": 0, "within noise": 2, "beaten": 5, "unknown": 5}
 _LETTERS, _LETTER_WIDTH, _LINE = 7.5, 0.6, 1.2  # points; parts of them. Readers have fonts of their own: generous
@@ -34,6 +34,7 @@ def front_figure(found: Sequence[Place]) -> Figure | None:
         axes.plot(*zip(*front, strict=True), color=INK[0], linewidth=0.9, linestyle=(0, (4, 3)))
         for place, reward, kl in known:
             _draw_place(axes, place, reward, kl)
+        axes.margins(0.08)  # room for names around the outermost
         _draw_labels(axes, known)
 
     picture = svg_image(draw, "KL to the reference (nats per completion)", "mean reward", tall=True)

@@ -16,7 +16,7 @@ _GAP = 4.5  # from a point to its label, where that is nearest
 _RING = 8.0  # how much farther away each further round of tries is
 _RINGS = 16
 _SIDES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))  # (across, up): right above comes first
-_HIDES_A_BAR, _LATER_TRY = 0.3, 0.02  # what these cost, where hiding a label costs 100 and more
+_HIDES_A_BAR, _LATER_TRY = 1.0, 0.02  # what these cost, where hiding a label costs 100 and more
 
 
 class Box(NamedTuple):
