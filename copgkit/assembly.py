@@ -133,3 +133,12 @@ class Assembly:
             "tokenizer": settings.tokenizer and where.model(settings.tokenizer),
             "chat_template": settings.chat_template and str(where.path(settings.chat_template)),
         }
+
+
+def silence_progress_of_libraries() -> None:
+    """One program, one progress bar: ours."""
+    import datasets
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()

@@ -96,6 +96,18 @@ def test_sampled_groups_hold_token_ids_and_no_scores(recipe, tmp_path):
     assert all(not scored.scores and not scored.rewards for scored in groups)
 
 
+def test_models_are_loaded_without_the_libraries_own_progress_bars(recipe, tmp_path):
+    from transformers.utils import logging
+
+    for prepare in (
+        lambda: copgkit.sample_groups(recipe(), tmp_path / "sampled.jsonl"),
+        lambda: copgkit.score_groups(tmp_path / "sampled.jsonl", recipe(), tmp_path / "scored.jsonl"),
+    ):
+        logging.enable_progress_bar()
+        prepare()
+        assert not logging.is_progress_bar_enabled()
+
+
 def test_a_sampler_of_rounds_gives_its_first_round(recipe, tmp_path):
     made = recipe(sampler={"use": "policy", "options": {"completions_per_prompt": 2}}, train={"steps": 5})
     file = copgkit.sample_groups(made, tmp_path / "groups.jsonl", set={"train.groups_per_step": 3})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from copgkit import interrupts
+from copgkit.assembly import silence_progress_of_libraries
 from copgkit.errors import CopgkitError
 from copgkit.panel import open_store
 from copgkit.progress import Progress
@@ -115,12 +116,3 @@ def _require_same_work(resolved: ResolvedRecipe) -> None:
             f"train.groups_per_step: {groups} groups cannot be divided among {ranks.count()} processes, and a group is"
             " never split. Raise it, or start fewer processes."
         )
-
-
-def silence_progress_of_libraries() -> None:
-    """One program, one progress bar: ours."""
-    import datasets
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    datasets.disable_progress_bars()

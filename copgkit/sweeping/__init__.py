@@ -88,8 +88,8 @@ def _is_done(path: Path, resolved: ResolvedRecipe) -> bool:
 
 def _run_rows(rows: dict[str, tuple[ResolvedRecipe, Path]], folder: Path, progress: Progress) -> None:
     """Runs the rows one after the other, on parts that are made once."""
+    from copgkit.assembly import silence_progress_of_libraries
     from copgkit.engine import ranks
-    from copgkit.runner import silence_progress_of_libraries
     from copgkit.runner.opening import Opened
     from copgkit.runner.phases import Run
     from copgkit.store import RunFolder
