@@ -171,6 +171,16 @@ def test_the_command_prints_and_gives_json(copgkit_command, finished):
     assert data["reward_differences"][0]["difference"]["value"] == pytest.approx(1.0)
 
 
+def test_runs_whose_reward_was_not_measured_show_what_was(copgkit_command, finished):
+    folders = finished("a", 1.0, 1.0), finished("b", 2.0, 2.0)
+    for folder, share in zip(folders, (0.25, 0.75), strict=True):
+        (folder / "metrics.jsonl").write_text(json.dumps({"step": 9, "eval/kl/mean": 1.5, "eval/true/share": share}))
+    out = copgkit_command("compare", *folders)[1]
+    assert "the reward was not measured in any of them" in out
+    assert "25.0 %" in out
+    assert "75.0 %" in out
+
+
 def test_a_run_without_evaluation_has_no_place(finished, tmp_path):
     a, b = finished("a", 1.0, 1.0), finished("b", 1.0, 1.0)
     (b / "metrics.jsonl").write_text('{"step": 1, "train/loss/mean": 1.0}\n')

@@ -37,6 +37,9 @@ def _table(comparison: Comparison) -> list[str]:
     from copgkit.report import ends, label_of, number, plain
 
     shown = [name for name in _FIRST if name in comparison.columns]
+    if _FIRST[0] not in shown:  # evaluated without a source that scores new text: what else there is to rank by
+        others = [name for name in comparison.columns if name not in shown and name.endswith("/share")]
+        shown += others[: len(_FIRST) - len(shown)]
     heads = ["", *(label_of(name) for name in shown), "stands"]
     rows = [heads]
     for run, place in zip(comparison.runs, comparison.places, strict=True):

@@ -70,7 +70,7 @@ class Comparison:
     def headline(self) -> str:
         """The finding in one sentence."""
         if self.best is None:
-            return f"{len(self.runs)} runs; none of them was evaluated."
+            return f"{len(self.runs)} runs; the reward was not measured in any of them."
         kl = "" if self.best.kl is None else f" at a KL of {self.best.kl.value:.2f} nats"
         reward = self.best.reward
         shown = f"{reward.value:.3f} {ends(reward, 'reward/mean')}".rstrip()
