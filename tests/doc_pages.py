@@ -53,7 +53,7 @@ PLAIN_COMMANDS = {"ls", "cat", "head", "tail", "mkdir", "cp", "wc", "grep", "dif
 
 
 Command = Callable[[list[str]], tuple[int, str]]
-Small = Callable[[str, Path], list[str] | None]
+Small = Callable[[list[str]], list[str] | None]
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class Reader:
     """Follows a page from one folder, as somebody in a checkout would.
 
     command(arguments) -> exit status and what was printed: the command line, in this process.
-    small(command, recipe) -> what to add to `copgkit run` and `sweep`, so that they take seconds, or None if checking
-    the recipe will do; with anything added, what is printed is not compared. Without it recipes are run as they are.
+    small(arguments) -> what to add to `copgkit run` and `sweep`, so that they take seconds, or None if checking the
+    recipe will do; with anything added, what is printed is not compared. Without it recipes are run as they are.
     """
 
     def __init__(self, folder: Path, command: Command, small: Small | None) -> None:
@@ -198,12 +198,10 @@ class Reader:
         with chdir(self.folder):
             if words[0] not in ("run", "sweep") or self._small is None:
                 return True, self._command(words)
-            added = None if "--processes" in words else self._small(words[0], Path(words[1]))
+            added = None if "--processes" in words else self._small(words)
             if added is None:
-                changes = [word for pair in pairwise(words) if pair[0] == "--set" for word in pair]
-                return False, self._command(["check", words[1], *changes])
-            words = _two_rows(words) if words[0] == "sweep" and added else words
-            return not added, self._command([*words, *added])
+                return False, self._command(["check", words[1], *_changes(_rows(words, 1))])
+            return not added, self._command([*(_rows(words, 2) if added else words), *added])
 
     def _in_a_process(self, words: list[str]) -> tuple[int, str]:
         ended = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=False)
@@ -229,13 +227,17 @@ def announce(package: Path) -> None:
     (info / "entry_points.txt").write_text("[copgkit]\n" + points)
 
 
-def _two_rows(words: list[str]) -> list[str]:
-    """The sweep with two values of the last key that varies, and one of each other."""
+def _changes(words: list[str]) -> list[str]:
+    return [word for pair in pairwise(words) if pair[0] == "--set" for word in pair]
+
+
+def _rows(words: list[str], count: int) -> list[str]:
+    """A sweep with so many values of the last key that varies, and one of each other."""
+    if words[0] != "sweep":
+        return words
     keys = [index for index, word in enumerate(words) if words[index - 1] == "--set"]
-    shorter = list(words)
-    for index in keys:
-        shorter[index] = ",".join(words[index].split(",")[: 2 if index == keys[-1] else 1])
-    return shorter
+    kept = {index: ",".join(words[index].split(",")[: count if index == keys[-1] else 1]) for index in keys}
+    return [kept.get(index, word) for index, word in enumerate(words)]
 
 
 def _read_json(block: Block) -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import sys
+from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 
 import pytest
@@ -15,19 +16,22 @@ from copgkit.recipe import Recipe
 SOURCES_WITH_A_LIMIT = {"jsonl", "parquet", "hub"}
 # The paper's curves, and its ten thousand pairs, take longer than the run.
 MORE = {ROOT / "recipes/bandit.yaml": ["evaluate.with[0].options.curve_seeds=0", "sampler.options.pairs=64"]}
-_RAN = {("run", ROOT / "recipes/code.yaml")}  # what need not be run again: code-online.yaml stands for this one
+# Command, recipe and output of what need not be run again: code-online.yaml stands for this one.
+_RAN = {("run", ROOT / "recipes/code.yaml", "")}
 
 
-def _small(command, path):
-    """What makes a run or sweep of this recipe a matter of seconds; None for one that was run already."""
+def _small(arguments):
+    """What makes this run or sweep a matter of seconds; None for one that was done already."""
     import copgkit
 
+    command, path = arguments[0], Path(arguments[1]).resolve()
     recipe = copgkit.load_recipe(path).recipe
-    changes = MORE.get(path.resolve(), [])
+    changes = MORE.get(path, [])
     if recipe.policy.use != "tabular":
-        if (command, path.resolve()) in _RAN:
+        known = (command, path, "".join(arguments[arguments.index("--output") :]) if "--output" in arguments else "")
+        if known in _RAN:
             return None
-        _RAN.add((command, path.resolve()))
+        _RAN.add(known)
         changes = [*changes, "train.groups_per_step=4", "train.steps=2"]
         if recipe.evaluate.prompts:
             changes += ["evaluate.max_prompts=4", "evaluate.every=null"]
