@@ -17,6 +17,10 @@ def _blocks(language):
     return re.findall(rf"```{language}[^\n]*\n(.*?)```", README, flags=re.S)
 
 
+def _titled(title):
+    return re.search(rf'```\w+ title="{title}"\n(.*?)```', README, flags=re.S)[1]
+
+
 def test_exactly_two_commands_do_all_the_set_up():
     commands = _blocks("bash")
     assert len(commands) == 2
@@ -26,9 +30,8 @@ def test_exactly_two_commands_do_all_the_set_up():
 
 
 def test_the_scored_groups_recipe_trains_on_the_row_it_shows(tmp_path, tiny_policy_folder):
-    (row,), (recipe, *_) = _blocks("json"), _blocks("yaml")
-    (tmp_path / "scored.jsonl").write_text(row)
-    (tmp_path / "mine.yaml").write_text(recipe.replace("owner/name", str(tiny_policy_folder)))
+    (tmp_path / "scored.jsonl").write_text(_titled("scored.jsonl"))
+    (tmp_path / "mine.yaml").write_text(_titled("mine.yaml").replace("owner/name", str(tiny_policy_folder)))
     result = copgkit.run(tmp_path / "mine.yaml", output=tmp_path / "out", set={"policy.max_prompt_tokens": 32})
     assert result.steps == 1
 
@@ -42,9 +45,8 @@ def test_the_several_rewards_that_it_shows_are_a_recipes(tmp_path):
 
 
 def test_both_rewards_that_it_shows_score(tmp_path, tiny_policy_folder):
-    function, plugin, _ = _blocks("python")
-    (tmp_path / "reward.py").write_text(function)
-    (tmp_path / "brevity.py").write_text(plugin)
+    for file in ("reward.py", "brevity.py"):
+        (tmp_path / file).write_text(_titled(file))
     (tmp_path / "posts.jsonl").write_text('{"prompt": "the cat", "answer": "sat on the mat"}\n')
     (tmp_path / "r.yaml").write_text(
         "plugins: [brevity.py]\n"
@@ -57,8 +59,8 @@ def test_both_rewards_that_it_shows_score(tmp_path, tiny_policy_folder):
 
 
 def test_the_contract_that_it_shows_is_kept_by_the_plugin_that_it_shows(tmp_path, monkeypatch):
-    _, plugin, contract = _blocks("python")
-    (tmp_path / "brevity.py").write_text(plugin)
+    contract = _blocks("python")[-1]
+    (tmp_path / "brevity.py").write_text(_titled("brevity.py"))
     monkeypatch.syspath_prepend(tmp_path)
     names = {}
     exec(contract, names)
@@ -79,3 +81,11 @@ def test_every_command_it_names_exists(command, capsys):
 @pytest.mark.parametrize("recipe", re.findall(r"^\| `(\S+\.yaml)` \|", README.split("## Recipes")[1], flags=re.M))
 def test_every_recipe_it_names_is_there(recipe):
     assert (ROOT / "recipes" / recipe).is_file()
+
+
+def test_a_newcomer_sees_the_start_a_result_and_a_plugin_before_anything_else():
+    """What it is, the command, the picture of a real run, a plugin and where to go on: before the first heading."""
+    first = README.split("\n## ")[0]
+    for needed in ("copgkit run recipes/tldr.yaml", "pictures/front.png", "@hookimpl", "tutorials/first-run.md"):
+        assert needed in first
+    assert len(first.splitlines()) < 75
