@@ -65,8 +65,9 @@ def tabular_recipe(folder: Path, **sections: Any) -> Path:
 def outcome(folder: Path) -> dict[str, Any]:
     """All that must not depend on where a run was broken off: every byte of metrics, samples, groups and model, and the
     hash of weights and optimiser."""
-    files = [folder / "metrics.jsonl", folder / "samples.jsonl", *folder.glob("groups/*"), *folder.glob("model/*")]
-    kept = {str(file.relative_to(folder)): file.read_bytes() for file in files if file.name != "README.md"}
+    files = [folder / "metrics.jsonl", folder / "samples.jsonl", *folder.glob("groups/*"), *folder.glob("model/**/*")]
+    kept = {str(file.relative_to(folder)): file.read_bytes() for file in files if file.is_file()}
+    kept.pop("model/README.md", None)  # it says when the run was
     return kept | {"training": json.loads((folder / "run.json").read_text())["last_checkpoint"]}
 
 
