@@ -30,8 +30,7 @@ from copgkit.cli.store import store
 from copgkit.cli.sweep import sweep
 from copgkit.cli.verify import verify
 from copgkit.errors import CopgkitError
-from copgkit.interrupts import EXIT_STATUS, Interrupted
-from copgkit.launched import end_with_parent, tell
+from copgkit.launched import end_at_once, end_with_parent, tell
 from copgkit.report.plain import plain
 
 BUG = 70  # what sysexits.h calls an internal software error
@@ -70,10 +69,16 @@ def options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit status."""
+    status = BUG
+    end_at_once(lambda: status)
     end_with_parent()
     _wait_briefly()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(_status([word for word in given if word != "--debug"], debug="--debug" in given))
+    try:
+        sys.exit(_status([word for word in given if word != "--debug"], debug="--debug" in given))
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+        raise
 
 
 def _wait_briefly() -> None:
@@ -96,9 +101,6 @@ def _status(arguments: list[str], debug: bool) -> int:
         # The reader of a pipe has seen enough. Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Interrupted:
-        tell("Interrupted, and saved: the same command goes on from here.")
-        return EXIT_STATUS
     except KeyboardInterrupt:
         return 130
     except SystemExit as end:

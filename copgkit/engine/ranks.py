@@ -12,7 +12,8 @@ suits texts and figures; gradients and weights go through accelerate.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -50,6 +51,17 @@ def join() -> None:
     if "LOCAL_RANK" in os.environ:
         PartialState(cpu=not torch.accelerator.is_available() or _wants_cpu(), timeout=_PATIENCE, **_meeting_place())
         _kept.append(distributed.group.WORLD)
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Meets the other processes as `join` does, and parts from them afterwards."""
+    join()
+    try:
+        yield
+    finally:
+        if _several():
+            distributed.destroy_process_group()
 
 
 def count() -> int:

@@ -23,7 +23,7 @@ from copgkit.runner.identity import identity_of
 from copgkit.runner.opening import Opened, open_folder
 from copgkit.runner.phases import Run
 from copgkit.runner.record import RunResult, finished_result
-from copgkit.store import RunLock
+from copgkit.store import Checkpoints, RunLock
 
 __all__ = ["RunResult", "run"]
 
@@ -52,15 +52,16 @@ def run(
     from copgkit.engine import ranks
 
     resolved = load_recipe(recipe, set)
-    with interrupts.heeded():
+    with interrupts.heeded(), ranks.joined():
         silence_progress_of_libraries()
-        ranks.join()
         _require_same_work(resolved)
         progress = progress if progress and ranks.is_main() else Progress()
         wanted = Path(output) if output else resolved.default_output
         with _opened(resolved, wanted, fresh, force_resume) as opened:
             if opened.finished:
                 progress.message(f"{opened.folder.path}: this run is finished. --fresh begins a new one.")
+                if ranks.is_main():
+                    _remove_what_is_left(opened, progress)
                 return finished_result(opened.folder)
             return _run(resolved, opened, progress)
 
@@ -100,6 +101,12 @@ def _opened(resolved: ResolvedRecipe, wanted: Path, fresh: bool, force: bool) ->
     finally:
         for lock in locks:
             lock.release()
+
+
+def _remove_what_is_left(opened: Opened, progress: Progress) -> None:
+    """A run that was killed after it had finished may have left what only an unfinished one needs."""
+    Checkpoints(opened.folder.checkpoints, opened.run, progress.warning).remove()
+    opened.folder.discard_what_served_going_on()
 
 
 def _require_same_work(resolved: ResolvedRecipe) -> None:
