@@ -34,8 +34,13 @@ class Interrupted(KeyboardInterrupt):
     """A signal asked this run to end."""
 
 
+class AllInterrupted(Interrupted):
+    """A signal asked the run to end, and every process of it leaves at this very place."""
+
+
 @dataclass
 class _State:
+    heeded: bool = False
     asked: float | None = None  # when, by a clock that only goes forward
     held_back: int = 0
 
@@ -45,18 +50,18 @@ _state = _State()
 
 @contextmanager
 def heeded() -> Iterator[None]:
-    """While it lasts, the signals end the work in an orderly way."""
-    if threading.current_thread() is not threading.main_thread():
+    """While it lasts, the signals end the work in an orderly way. Within another one it adds nothing."""
+    if _state.heeded or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _state.asked, _state.held_back = None, 0
+    _state.heeded, _state.asked, _state.held_back = True, None, 0
     before = {number: signal.signal(number, _hear) for number in SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        _state.asked = None
+        _state.heeded, _state.asked = False, None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from recipe_world import write_run
 
 import copgkit
 from copgkit import Progress
@@ -40,7 +41,7 @@ PLACES = {"use": "places"}
 POLICY = {"use": "policy", "options": {"completions_per_prompt": 3}}
 
 
-def tabular_recipe(folder: Path, **sections: Any) -> Path:
+def tabular_recipe(folder: Path, model: Path | None = None, /, **sections: Any) -> Path:
     """A recipe of a table and rounds from the policy: a run takes a fraction of a second."""
     (folder / "world.py").write_text(WORLD)
     recipe = {
@@ -60,6 +61,25 @@ def tabular_recipe(folder: Path, **sections: Any) -> Path:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
     return path
+
+
+def worded_recipe(folder: Path, model: Path, /, **sections: Any) -> Path:
+    """A recipe of a tiny language model that draws round after round, and trains in several passes a step."""
+    posts = [{"prompt": f"the {animal} sat on the {place} :"} for animal in ("cat", "dog") for place in ("mat", "hill")]
+    score = "def score(completion):\n    return float(completion.count('cat')) - 0.1 * len(completion.split())\n"
+    held_out = {"use": "jsonl", "options": {"path": "posts.jsonl"}}
+    usual: dict[str, Any] = {
+        "rewards": [{"use": "python", "options": {"file": "reward.py"}}],
+        "sampler": {
+            "use": "replay",
+            "options": {"sampler": {"use": "policy", "options": {"completions_per_prompt": 4}}},
+        },
+        "scoring": {"store": None},
+        "evaluate": {"every": 2, "prompts": held_out, "with": [{"use": "reward-summary"}, {"use": "kl"}]},
+    }
+    train = {"steps": 4, "groups_per_step": 3, "learning_rate": 0.01, "tokens_per_forward": 40}
+    train |= sections.pop("train", {})
+    return write_run(folder, model, posts, {"reward.py": score}, **usual | sections, train=train)
 
 
 def outcome(folder: Path) -> dict[str, Any]:

@@ -6,8 +6,7 @@ import random
 import signal
 
 import pytest
-from recipe_world import write_run
-from resume_world import POLICY, Killed, Killing, broken_off, outcome, tabular_recipe
+from resume_world import POLICY, Killed, Killing, broken_off, outcome, tabular_recipe, worded_recipe
 
 import copgkit
 from copgkit import CopgkitError, TrainingError
@@ -95,21 +94,7 @@ def _ends_after(step):
 
 @pytest.fixture
 def words(tmp_path, tiny_policy_folder):
-    """A recipe over a tiny language model that draws round after round, and trains in several passes a step."""
-    posts = [{"prompt": f"the {animal} sat on the {place} :"} for animal in ("cat", "dog") for place in ("mat", "hill")]
-    score = "def score(completion):\n    return float(completion.count('cat')) - 0.1 * len(completion.split())\n"
-    held_out = {"use": "jsonl", "options": {"path": "posts.jsonl"}}
-    return write_run(
-        tmp_path,
-        tiny_policy_folder,
-        posts,
-        {"reward.py": score},
-        rewards=[{"use": "python", "options": {"file": "reward.py"}}],
-        sampler={"use": "replay", "options": {"sampler": {"use": "policy", "options": {"completions_per_prompt": 4}}}},
-        scoring={"store": None},
-        train={"steps": 4, "groups_per_step": 3, "learning_rate": 0.01, "tokens_per_forward": 40},
-        evaluate={"every": 2, "prompts": held_out, "with": [{"use": "reward-summary"}, {"use": "kl"}]},
-    )
+    return worded_recipe(tmp_path, tiny_policy_folder)
 
 
 def test_of_a_language_model_nothing_is_written_twice_but_the_batch_in_flight(words, tmp_path, monkeypatch):

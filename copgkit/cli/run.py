@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from copgkit import interrupts
 from copgkit.cli.arguments import AsJson, Changes, RecipeFile
 from copgkit.cli.check import check
 from copgkit.cli.terminal import print_json
-from copgkit.launched import is_main
+from copgkit.launched import is_main, tell
 
 if TYPE_CHECKING:
     from copgkit.runner import RunResult
@@ -51,17 +54,40 @@ def run(
     if dry_run:
         check(recipe, changes, as_json, missing=True)
         return
-    # A recipe with a fault is refused before torch is imported, in a fraction of a second.
-    load_recipe(recipe, changes or ())
-    if processes > 1:
-        from copgkit.cli.processes import run_together
+    with _ending_in_order():
+        # A recipe with a fault is refused before torch is imported, in a fraction of a second.
+        load_recipe(recipe, changes or ())
+        if processes > 1:
+            from copgkit.cli.processes import run_together
 
-        command = _command(recipe, changes or [], output, fresh, force_resume, quiet, as_json)
-        raise typer.Exit(run_together(command, processes))
-    from copgkit.report.terminal import make_progress, print_summary
-    from copgkit.runner import run as run_recipe
+            command = _command(recipe, changes or [], output, fresh, force_resume, quiet, as_json)
+            status = run_together(command, processes)
+            if status == interrupts.EXIT_STATUS:
+                raise interrupts.Interrupted
+            raise typer.Exit(status)
+        _run_here(recipe, changes or [], output, fresh, force_resume, quiet, as_json)
 
-    result = run_recipe(recipe, changes or [], output, make_progress(quiet=quiet or as_json), fresh, force_resume)
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Heeds signals, and ends with the status that says so. typer would make 130 of the exception."""
+    try:
+        with interrupts.heeded():
+            yield
+    except interrupts.Interrupted:
+        tell("Interrupted. The same command goes on from what is saved.")
+        raise typer.Exit(interrupts.EXIT_STATUS) from None
+
+
+def _run_here(
+    recipe: Path, changes: list[str], output: Path | None, fresh: bool, force_resume: bool, quiet: bool, as_json: bool
+) -> None:
+    """The run in this process, and what is printed of it."""
+    with interrupts.held_back():  # an import that is broken off may leave half of a library
+        from copgkit.report.terminal import make_progress, print_summary
+        from copgkit.runner import run as run_recipe
+    interrupts.leave_if_asked()
+    result = run_recipe(recipe, changes, output, make_progress(quiet=quiet or as_json), fresh, force_resume)
     if not is_main():
         return
     if as_json:

@@ -82,7 +82,7 @@ class Accumulation:
         own, in_parts = sum(len(share.parts) for share in shares), any(len(share.parts) > 1 for share in shares)
         counts = ranks.gathered((own, in_parts, interrupts.is_asked()))
         if any(asked for *_, asked in counts):
-            raise interrupts.Interrupted("a signal asked the run to end")  # all processes leave, and none waits
+            raise interrupts.AllInterrupted("a signal asked the run to end")  # none waits for another
         if any(in_parts for _, in_parts, _ in counts):
             with self.policy.whole(), torch.no_grad():
                 self._weigh(shares, len(examples), figures)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from copgkit import interrupts
 from copgkit.components import RewardSource
 from copgkit.engine.calling import Caller
 from copgkit.engine.pace import Pace
@@ -129,6 +130,7 @@ class Asker:
         with self.progress.phase(f"score with {self.label}", total=len(missing), unit=unit) as phase:
             slots, start = list(missing), 0
             while start < len(slots):
+                interrupts.leave_if_asked()  # a source's own code may have swallowed the exception
                 chunk = slots[start : start + self._units_per_call(missing[slots[start]])]
                 scores = self._timed_call([missing[slot] for slot in chunk])
                 if self.shelf:

@@ -113,6 +113,7 @@ class Training:
                     row = self._take(step_examples)
                     if row is not None:
                         on_step(self.step, row)
+                interrupts.leave_if_asked()
                 if row is not None:
                     between(self.step)
             if self.step >= self.total_steps:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from copgkit.engine.kept import KeptBatches
-from copgkit.interrupts import Interrupted
+from copgkit.interrupts import AllInterrupted, Interrupted
 from copgkit.progress import Phase, Progress
 from copgkit.recipe import ResolvedRecipe, to_yaml
 from copgkit.report import cautions, diagnose, inspect_groups, summarise
@@ -80,8 +80,8 @@ class Run:
             if self.log.step != self._last_evaluated:
                 self._evaluate()
             return self._report()
-        except Interrupted:
-            if ranks.count() == 1:  # several leave at the same step, or each where it is
+        except Interrupted as signal:
+            if ranks.count() == 1 or isinstance(signal, AllInterrupted):  # else each leaves where it is
                 self._saver.save()
             raise
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from copgkit import interrupts
 from copgkit.errors import CopgkitError
 from copgkit.progress import Progress
 from copgkit.runner.log import Log
@@ -91,11 +92,15 @@ class Saver:
         self._mark = Mark({**run, **self._log.lengths()}, position_of(training), present, samples)
 
     def save_if_due(self) -> None:
-        """Saves if it is time, and at the last step. Every process has to ask."""
+        """Saves if it is time, and at the last step. Every process has to ask. Raises AllInterrupted where a signal has
+        asked any of them to end."""
         from copgkit.engine import ranks
 
-        if ranks.from_main(self._is_due) and self.save():
+        answers = ranks.gathered((self._is_due(), interrupts.is_asked()))
+        if answers[0][0] and self.save():  # by the clock of the main process
             self._forget()
+        if any(asked for _, asked in answers):
+            raise interrupts.AllInterrupted("a signal asked the run to end")
 
     def save(self) -> bool:
         """Saves the run as it was at the latest mark, if there is anything new. Every process has to ask. Gives whether
