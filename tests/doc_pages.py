@@ -3,8 +3,8 @@
     for block in blocks_of(page): reader.follow(block)
 
 A titled block (```yaml title="mine.yaml") is a file that the reader saves; another YAML block is part of a recipe. In
-```console the lines behind `$` are typed and the others must be printed, `...` standing for anything; in ```bash every
-line is typed. A command that ends with a status other than 0 must be followed by `$ echo $?`.
+```console the lines behind `$` are typed and the others must be printed, and nothing else, `...` standing for anything;
+in ```bash every line is typed. A command that ends with a status other than 0 must be followed by `$ echo $?`.
 """
 
 from __future__ import annotations
@@ -163,6 +163,9 @@ class Reader:
         if compared:
             for missing in _not_printed(shown, self._printed):
                 raise AssertionError(f"{place}: {line!r} does not print {missing!r} but\n{self._printed}")
+            if shown and not any(part.strip() == "..." for part in shown):
+                printed = [part for part in self._printed.splitlines() if part.strip()]
+                assert len(printed) == len(shown), f"{place}: {line!r} prints more than is shown:\n{self._printed}"
 
     def _do(self, line: str, place: str) -> bool:
         """Runs one command; gives whether its output is what the page's reader would see."""
