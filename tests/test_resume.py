@@ -11,6 +11,7 @@ from resume_world import POLICY, Killed, Killing, broken_off, outcome, tabular_r
 import copgkit
 from copgkit import CopgkitError, TrainingError
 from copgkit.engine import causal_lm
+from copgkit.engine.bad_steps import BadSteps
 from copgkit.interrupts import Interrupted
 from copgkit.store.written import WrittenBatches
 
@@ -145,6 +146,39 @@ def test_a_signal_saves_the_run_wherever_it_comes(words, tmp_path, number):
     copgkit.run(words, output=tmp_path / "whole")
     assert outcome(tmp_path / "out") == outcome(tmp_path / "whole")
     assert signal.getsignal(number) == before
+
+
+def test_scores_are_something_that_was_made_and_the_run_goes_on_in_their_folder(tmp_path):
+    """No completion of a table is kept, and no store: the first thing in the folder is a score."""
+    recipe, seen = tabular_recipe(tmp_path, scoring={"store": None}), Killing()
+    whole = copgkit.run(recipe, output=tmp_path / "whole", progress=seen)
+    first_answer = seen.events.index("score with best") + 2  # signs are counted from 1, and the first one is the start
+    assert broken_off(recipe, tmp_path / "out", first_answer) == "score with best"
+    assert (tmp_path / "out/scores.sqlite").exists()
+    result = copgkit.run(recipe, output=tmp_path / "out")
+    assert result.folder == tmp_path / "out"
+    assert outcome(tmp_path / "out") == outcome(whole.folder)
+
+
+OFFLINE = {"sampler": {"use": "reference", "options": {"completions_per_prompt": 3}}}
+
+
+def test_the_last_step_is_saved_also_where_there_are_fewer_than_the_recipe_allows(tmp_path):
+    recipe = tabular_recipe(tmp_path, **OFFLINE, train={"steps": 100, "epochs": 2, "checkpoint_every": None})
+    result = copgkit.run(recipe, output=tmp_path / "out")
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert (result.steps, record["last_checkpoint"]["step"]) == (4, 4)
+    exact = copgkit.run(recipe, set={"train.steps": 4}, output=tmp_path / "exact")
+    assert outcome(tmp_path / "out") == outcome(exact.folder)  # the learning rate falls to the end, too
+
+
+def test_the_step_before_one_that_is_not_taken_is_saved_at_the_end(tmp_path, monkeypatch):
+    refuses = BadSteps.refuses
+    monkeypatch.setattr(BadSteps, "refuses", lambda self, step, *more: step == 4 or refuses(self, step, *more))
+    recipe = tabular_recipe(tmp_path, **OFFLINE, train={"steps": None, "epochs": 2, "checkpoint_every": None})
+    result = copgkit.run(recipe, output=tmp_path / "out")
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert (result.steps, record["last_checkpoint"]["step"]) == (3, 3)
 
 
 def test_a_finished_run_is_said_to_be_finished_and_nothing_is_written(tmp_path):

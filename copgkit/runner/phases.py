@@ -111,7 +111,7 @@ class Run:
         parts, rounds = self.parts, self._rounds(saved)
         each = iter(rounds)
         first = next(each)
-        total = self.recipe.train.steps or parts.settings.steps_for(len(first))
+        total = self._steps(len(first))
         self._make_room()
         training = Training(
             parts.policy,
@@ -143,9 +143,18 @@ class Run:
 
             between(training.step)
             training.over(itertools.chain([first], each), on_step, between)
+            self._saver.save_if_due(over=True)  # the last step may be one that was not taken
         self._saver.rest()
         if parts.accelerator.distributed_type == DistributedType.NO:
             parts.accelerator.free_memory()  # it keeps the optimiser, which the last evaluation has no use for
+
+    def _steps(self, groups: int) -> int:
+        """Optimiser steps of the run, whose first round has so many groups. Offline there is no other round."""
+        wanted = self.recipe.train.steps
+        if wanted is not None and self.parts.sampler.steps_per_round is not None:
+            return wanted
+        passes = self.parts.settings.steps_for(groups)
+        return passes if wanted is None else min(passes, wanted)
 
     def _mark(self, training: Training, rounds: Rounds) -> None:
         """From here the run could go on."""
@@ -237,7 +246,9 @@ class Run:
         record = record_of(self.parts, self.log, summary, self.started, warnings)
         record |= {"changed_on_the_way": list(self.opened.forced), "last_checkpoint": self._saver.end()}
         if self.main:
-            write_outcome(self.folder, self.parts, self.log, self.samples, summary, record | {"rewards": rewards})
+            with self.progress.phase("report", total=1, unit="page") as phase:
+                write_outcome(self.folder, self.parts, self.log, self.samples, summary, record | {"rewards": rewards})
+                phase.advance()
             self._saver.remove()
             self.folder.discard_what_served_going_on()
         rows, timings = tuple(self.log.rows), tuple(self.log.timings)

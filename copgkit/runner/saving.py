@@ -91,12 +91,12 @@ class Saver:
         self._training = training
         self._mark = Mark({**run, **self._log.lengths()}, position_of(training), present, samples)
 
-    def save_if_due(self) -> None:
-        """Saves if it is time, and at the last step. Every process has to ask. Raises AllInterrupted where a signal has
-        asked any of them to end."""
+    def save_if_due(self, over: bool = False) -> None:
+        """Saves if it is time, and at the last step. over: there is none to come. Every process has to ask. Raises
+        AllInterrupted where a signal has asked any of them to end."""
         from copgkit.engine import ranks
 
-        answers = ranks.gathered((self._is_due(), interrupts.is_asked()))
+        answers = ranks.gathered((over or self._is_due(), interrupts.is_asked()))
         if answers[0][0] and self.save():  # by the clock of the main process
             self._forget()
         if any(asked for _, asked in answers):

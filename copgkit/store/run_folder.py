@@ -134,7 +134,7 @@ class RunFolder:
 
     def discard_if_nothing_was_made(self) -> None:
         """Removes the folder of a run that failed before its first result. Files that others put there stay."""
-        if self.metrics.exists() or self.written.exists() or any(self.groups.iterdir()):
+        if any(made.exists() for made in (self.metrics, self.written, self.scores)) or any(self.groups.iterdir()):
             return
         for name in ("recipe.yaml", "resolved.yaml", "started.json", ".lock"):
             (self.path / name).unlink(missing_ok=True)
