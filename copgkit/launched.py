@@ -30,6 +30,11 @@ def is_one_of_several() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def is_with_deepspeed() -> bool:
+    """Whether accelerate's configuration asks for DeepSpeed."""
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("1", "true", "yes")
+
+
 def is_main() -> bool:
     """Whether this process is the one that speaks."""
     return os.environ.get("RANK", "0") == "0" or not is_one_of_several()

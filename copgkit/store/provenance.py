@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,15 @@ def collect(recipe: Path, named: Mapping[str, str], seed: int, started: datetime
         "started": started.astimezone(UTC).isoformat(timespec="seconds"),
         "finished": finished.isoformat(timespec="seconds"),
         "seconds": round((finished - started).total_seconds(), 1),
-        "versions": installed_versions(),
+        "versions": dict(installed_versions()),
         "plugins": plugin_versions(),
         "machine": machine(),
         "hashes": {"recipe": file_hash(recipe)} | hashes_of(named, recipe.parent),
     }
 
 
-def installed_versions() -> dict[str, str]:
+@cache
+def installed_versions() -> Mapping[str, str]:
     """Versions of copgkit, Python and the libraries that numbers depend on; what is not installed is left out."""
     versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
