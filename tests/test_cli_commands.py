@@ -251,7 +251,7 @@ def test_threads_wait_briefly_unless_the_user_says_how_long(monkeypatch, copgkit
 
 def test_a_dry_run_says_what_a_run_would_do_and_does_nothing(copgkit_command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("copgkit.panel.missing_scores", lambda resolved, progress: [])
+    monkeypatch.setattr("copgkit.missing.missing_scores", lambda resolved, progress: [])
     status, out, _ = copgkit_command("run", write_recipe(tmp_path), "--dry-run", "--set", "train.epochs=3")
     assert status == 0
     assert next(line for line in out.splitlines() if line.startswith("steps")).split()[1] == "12"
