@@ -23,7 +23,7 @@ from copgkit.runner.identity import identity_of
 from copgkit.runner.opening import Opened, open_folder
 from copgkit.runner.phases import Run
 from copgkit.runner.record import RunResult, finished_result
-from copgkit.store import Checkpoints, RunLock
+from copgkit.store import Checkpoints, RunLock, says_full
 
 __all__ = ["RunResult", "run"]
 
@@ -81,6 +81,11 @@ def _run(resolved: ResolvedRecipe, opened: Opened, progress: Progress) -> RunRes
             opened.folder.discard_if_nothing_was_made()
         if interrupts.is_asked() and not isinstance(fault, interrupts.Interrupted):
             raise interrupts.Interrupted("a signal asked the run to end") from fault  # another process has left first
+        if isinstance(fault, OSError) and says_full(fault):
+            raise CopgkitError(
+                f"{opened.folder.path}: {fault.filename or 'a file'} could not be written ({fault.strerror})."
+                " Make room; the same command then goes on from what is saved."
+            ) from fault
         raise
 
 

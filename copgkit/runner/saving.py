@@ -205,7 +205,8 @@ class Saver:
 
     def _tell(self, fault: Exception) -> None:
         step = self._saved_step
-        words = f"checkpoint of step {step}: it could not be written ({' '.join(str(fault).split())[:300]})"
+        why = getattr(fault, "strerror", None) or fault
+        words = f"checkpoint of step {step}: it could not be written ({' '.join(str(why).split())[:300]})"
         if self.stops:
             raise CopgkitError(f"{words}. Make room, or say `train: {{on_failed_checkpoint: go-on}}`.") from fault
         self._progress.warning(f"{words}. Training goes on; earlier checkpoints are as they were.")

@@ -2,7 +2,7 @@
 
 Standard library only."""
 
-from copgkit.store.checkpoints import Checkpoints, read_manifest
+from copgkit.store.checkpoints import Checkpoints, read_manifest, says_full
 from copgkit.store.group_schema import group_schema
 from copgkit.store.groups import read_groups, scored_group_from_row, scored_group_to_row, write_groups
 from copgkit.store.journal import Journal, read_metrics
@@ -50,6 +50,7 @@ __all__ = [
     "read_rows",
     "read_samples",
     "run_names",
+    "says_full",
     "scored_group_from_row",
     "scored_group_to_row",
     "stored_sources",

@@ -13,6 +13,7 @@ Limits: hashes find damage, not malice. What is flushed is as safe as the disk s
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -60,12 +61,22 @@ class Checkpoints:
         return None
 
     def publish(self, step: int, write: Callable[[Path], None], size: int) -> Path:
-        """Makes the checkpoint of a step, size bytes large or less, and lets go of the oldest.
+        """Makes the checkpoint of a step, size bytes large or less, and lets go of the oldest; before, if the disk is
+        full with it.
 
-        Whatever `write` raises, and OSError: no half of it is left, and the earlier ones are as they were.
+        Whatever `write` raises, and OSError: no half of it is left, and a whole one that was there still is.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.tidy()
+        try:
+            return self._published(step, write, size)
+        except Exception as fault:
+            if not says_full(fault) or not self._has_one_to_spare():
+                raise
+        self._let_go(min(self.folder.glob("step-*")))
+        return self._published(step, write, size)
+
+    def _published(self, step: int, write: Callable[[Path], None], size: int) -> Path:
         self._require_room(size)
         draft, path = self.folder / f"{_DRAFT}{step}", self.folder / f"step-{step:08d}"
         try:
@@ -97,6 +108,11 @@ class Checkpoints:
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
+    def _has_one_to_spare(self) -> bool:
+        """Whether a whole one would be left without the oldest."""
+        paths = sorted(self.folder.glob("step-*"))
+        return len(paths) > 1 and _fault(paths[-1]) is None
+
     def _rotate(self) -> None:
         for path in sorted(self.folder.glob("step-*"))[: -self.kept]:
             self._let_go(path)
@@ -110,7 +126,7 @@ class Checkpoints:
     def _require_room(self, size: int) -> None:
         free = shutil.disk_usage(self.folder).free
         if free < size * _ROOM_TO_SPARE:
-            raise OSError(f"{size / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free")
+            raise OSError(errno.ENOSPC, f"{size / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free")
 
     def _require_own(self, path: Path) -> None:
         run = read_manifest(path)["run"]
@@ -175,6 +191,12 @@ def _differences(path: Path, files: dict[str, dict[str, Any]]) -> Iterator[str]:
                 f"{name} is damaged: {size} bytes with sha256 {digest}, and {expected['size']} bytes with"
                 f" {expected['sha256']} were written"
             )
+
+
+def says_full(fault: Exception) -> bool:
+    """Whether a disk or a quota is. safetensors and torch raise errors of their own, with the system's words."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(fault, "errno", None) in full or any(os.strerror(number) in str(fault) for number in full)
 
 
 def _flush(path: Path) -> None:
