@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 
 import pytest
@@ -13,6 +14,7 @@ from copgkit import CopgkitError, TrainingError
 from copgkit.engine import causal_lm
 from copgkit.engine.bad_steps import BadSteps
 from copgkit.interrupts import Interrupted
+from copgkit.runner import identity
 from copgkit.store.written import WrittenBatches
 
 SETTINGS = {
@@ -206,6 +208,30 @@ def test_an_unfinished_run_of_something_else_is_refused_unless_it_is_meant(tmp_p
     result = copgkit.run(recipe, output=tmp_path / "out", force_resume=True)
     (changed,) = json.loads((result.folder / "run.json").read_text())["changed_on_the_way"]
     assert "world.py was" in changed
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"train.groups_per_step": 3}, "train.groups_per_step was 4 and is 3"),
+        ({}, 'torch was "2.1.0" and is '),
+    ],
+    ids=["batch size", "torch version"],
+)
+def test_another_batch_size_or_torch_is_refused_or_recorded(tmp_path, monkeypatch, change, said):
+    recipe = tabular_recipe(tmp_path)
+    whole, signs = unbroken(recipe, tmp_path / "whole")
+    versions = {**identity.installed_versions(), **({} if change else {"torch": "2.1.0"})}
+    with monkeypatch.context() as patched:
+        patched.setattr(identity, "installed_versions", lambda: versions)
+        assert broken_off(recipe, tmp_path / "out", signs // 2)
+    with pytest.raises(CopgkitError, match=re.escape(said)):
+        copgkit.run(recipe, set=change, output=tmp_path / "out")
+    result = copgkit.run(recipe, set=change, output=tmp_path / "out", force_resume=True)
+    (changed,) = json.loads((result.folder / "run.json").read_text())["changed_on_the_way"]
+    assert changed.startswith(said)
+    assert result.steps == 24
+    assert (outcome(tmp_path / "out") == whole) == (not change), "the version alone was another one, not torch"
 
 
 def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_leads_to_the_same_end(tmp_path):

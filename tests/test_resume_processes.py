@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from process_world import in_processes
 from resume_world import Killed, outcome, worded_recipe
 
 import copgkit
+from copgkit import CopgkitError
 from copgkit.engine.training import Training
 
 SETTINGS = {
@@ -17,7 +20,7 @@ SETTINGS = {
 }
 
 
-def _run(recipe, output, dies_at):
+def _run(recipe, output, dies_at, force=False):
     """Runs until the step of this number is to be taken, in every process; None for the whole run."""
     real = Training._take
 
@@ -28,7 +31,7 @@ def _run(recipe, output, dies_at):
 
     Training._take = take
     try:
-        copgkit.run(recipe, output=output)
+        copgkit.run(recipe, output=output, force_resume=force)
     except Killed:
         return False
     return True
@@ -44,3 +47,16 @@ def test_two_processes_go_on_to_the_same_end(tmp_path, tiny_policy_folder, setti
     assert in_processes(2, _run, recipe, tmp_path / "out", 3) == [False, False]
     assert in_processes(2, _run, recipe, tmp_path / "out", None) == [True, True]
     assert outcome(tmp_path / "out") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_another_number_of_processes_is_refused_or_recorded(tmp_path, tiny_policy_folder, before, after):
+    recipe = worded_recipe(tmp_path, tiny_policy_folder, train={"checkpoint_every": 1})
+    out, said = tmp_path / "out", f"processes was {before} and is {after}"
+    assert not any(in_processes(before, _run, recipe, out, 2))
+    with pytest.raises(CopgkitError, match=said):
+        in_processes(after, _run, recipe, out, None)
+    assert all(in_processes(after, _run, recipe, out, None, True))
+    record = json.loads((out / "run.json").read_text())
+    assert record["changed_on_the_way"] == [said]
+    assert (record["steps"], record["processes"]) == (4, after)
