@@ -295,3 +295,15 @@ def test_nothing_that_is_read_can_run_code():
         text = source.read_text(encoding="utf-8")
         assert "torch.load" not in text, source
         assert "import pickle" not in text, source
+
+
+def test_broken_off_after_its_last_step_a_run_ends_without_the_round_that_no_step_needs(tmp_path):
+    for setting in ("on-policy", "offline, rare checkpoints"):
+        recipe = tabular_recipe(tmp_path, **SETTINGS[setting], scoring={"store": None})
+        whole, signs = unbroken(recipe, tmp_path / f"whole {setting}")
+        output = tmp_path / f"out {setting}"
+        assert broken_off(recipe, output, signs - 4)
+        (newest,) = [path for path in output.glob("checkpoints/step-*") if path.name == max(os.listdir(path.parent))]
+        assert (newest.name, (newest / "round.jsonl").read_text()) == ("step-00000024", "")
+        copgkit.run(recipe, output=output)
+        assert outcome(output) == whole

@@ -31,10 +31,13 @@ class Log:
         self.rows: list[Row] = []
         self.timings: list[Row] = []
         self._trackers, self._main, self._folder = trackers, main, folder
+        self._lengths: dict[str, int] | None = None
+        self._cut_back = {"metrics": folder.metrics, "samples": folder.samples}
         self._files = [(self.rows, Journal(folder.metrics)), (self.timings, Journal(folder.timing))]
 
     def add(self, figures: Mapping[str, float]) -> None:
         """Figures of this step by metric name, of both kinds."""
+        self._lengths = None
         lasting = {name: value for name, value in figures.items() if not name.endswith(_PASSING)}
         passing = {name: value for name, value in figures.items() if name not in lasting}
         for (rows, journal), part in zip(self._files, (lasting, passing), strict=True):
@@ -46,21 +49,20 @@ class Log:
         self._trackers.log(figures, self.step)
 
     def lengths(self) -> dict[str, int]:
-        """How long the files are that a run which goes on cuts back, by name."""
-        return {name: file.stat().st_size if file.exists() else 0 for name, file in self._cut_back.items()}
+        """How long the files are that a run which goes on cuts back, by name. They are looked at only after something
+        was added: samples are written with the figures of their evaluation."""
+        if self._lengths is None:
+            self._lengths = {name: _length(file) for name, file in self._cut_back.items()}
+        return self._lengths
 
     def go_on(self, step: int, lengths: Mapping[str, int]) -> None:
         """Forgets what was logged after these lengths. Every process has to ask."""
         from copgkit.engine import ranks
 
-        self.step = step
+        self.step, self._lengths = step, None
         ranks.from_main(lambda: _cut([(file, lengths[name]) for name, file in self._cut_back.items()]))
         for rows, file in ((self.rows, self._folder.metrics), (self.timings, self._folder.timing)):
             rows[:] = read_metrics(file) if file.exists() else []
-
-    @property
-    def _cut_back(self) -> dict[str, Path]:
-        return {"metrics": self._folder.metrics, "samples": self._folder.samples}
 
     def latest(self, name: str) -> float | None:
         """The latest value of a metric."""
@@ -69,6 +71,13 @@ class Log:
     def close(self) -> None:
         """Lets the trackers finish, without waiting long."""
         self._trackers.close()
+
+
+def _length(file: Path) -> int:
+    try:
+        return os.stat(file).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _cut(files: Iterable[tuple[Path, int]]) -> bool:

@@ -110,8 +110,12 @@ class Run:
 
         parts, rounds = self.parts, self._rounds(saved)
         each = iter(rounds)
-        first = next(each)
-        total = self._steps(len(first))
+        first: list[Example] = []
+        if saved is not None and saved.round is None and not self.opened.changed:
+            total = self.log.step  # it was the last one: no round is asked for
+        else:
+            first = next(each)
+            total = self._steps(len(first))
         self._make_room()
         training = Training(
             parts.policy,
@@ -125,7 +129,9 @@ class Run:
         )
         if saved is not None:
             checkpoints.restore(training, saved.tensors, saved.facts, saved.position)
-            self._mark(training, rounds)
+            self._weights = _name_of(training)
+            if rounds.present is not None:
+                self._mark(training, rounds)
         with self.progress.phase("train", total=total, unit="steps") as phase:
             phase.advance(training.step)
 
@@ -159,7 +165,7 @@ class Run:
     def _mark(self, training: Training, rounds: Rounds) -> None:
         """From here the run could go on."""
         assert rounds.present is not None
-        self._weights = f"policy {training.trail}"
+        self._weights = _name_of(training)
         run = {
             "step": self.log.step,
             "last_evaluated": self._last_evaluated,
@@ -253,3 +259,8 @@ class Run:
             self.folder.discard_what_served_going_on()
         rows, timings = tuple(self.log.rows), tuple(self.log.timings)
         return RunResult(self.folder.path, self.log.step, summary, warnings, rows, timings)
+
+
+def _name_of(training: Training) -> str:
+    """A name for the policy's weights as they are: completions are kept under it."""
+    return f"policy {training.trail}"

@@ -52,13 +52,13 @@ class Mark:
 
 @dataclass(frozen=True)
 class Saved:
-    """A run as a checkpoint has it."""
+    """A run as a checkpoint has it. round: None where the last step was taken."""
 
     run: Plain
     position: Plain
     facts: Plain
     tensors: Mapping[str, Tensor]
-    round: Round
+    round: Round | None
     samples: Sequence[Sample]
 
 
@@ -154,7 +154,7 @@ class Saver:
             positions[min(ranks.rank(), len(positions) - 1)],
             content["facts"],
             load_tensors(path / _TENSORS),
-            round_from_rows(rows, self._parts.prompts),
+            round_from_rows(rows, self._parts.prompts) if rows else None,
             [sample for (sample,) in samples_from_rows(content["samples"], held_out)],
         )
 
@@ -176,11 +176,16 @@ class Saver:
     def _is_due(self) -> bool:
         assert self._training is not None
         step = self._training.step
-        if step >= self._training.total_steps:
+        if self._is_over():
             return True
         if self.every is not None:
             return step % self.every == 0
         return time.monotonic() - self._last > max(_SECONDS_BETWEEN, self._cost / _SHARE)
+
+    def _is_over(self) -> bool:
+        """Whether the last step was taken."""
+        assert self._training is not None
+        return self._training.step >= self._training.total_steps
 
     def _publish(self, mark: Mark, tensors: Mapping[str, Tensor], facts: Plain, positions: Sequence[Plain]) -> None:
         from copgkit.engine.checkpoints import save_tensors, size_of
@@ -193,7 +198,8 @@ class Saver:
             "reference_samples": samples_to_rows(examination.reference_by_prompt, examination.prompts),
             "samples": samples_to_rows([[sample] for sample in mark.samples], examination.prompts),
         }
-        lines = [json.dumps(row) + "\n" for row in round_to_rows(mark.round, self._parts.prompts)]
+        rows = [] if self._is_over() else round_to_rows(mark.round, self._parts.prompts)  # no step needs it any more
+        lines = [json.dumps(row) + "\n" for row in rows]
         text = json.dumps(content, default=_as_list)
 
         def write(draft: Path) -> None:
