@@ -1,9 +1,11 @@
 """Checkpoints on disk: whole or not there, and damage is seen before anything is used."""
 
 import errno
+import json
 import os
 import random
 import shutil
+import socket
 
 import pytest
 
@@ -173,6 +175,22 @@ def test_a_second_run_is_refused_by_name_and_a_dead_one_s_lock_is_taken_over(tmp
     RunLock.take(tmp_path).release()
 
 
+def test_a_lock_can_be_looked_at_without_being_taken(tmp_path):
+    RunLock.look(tmp_path / "not-there")
+    RunLock.look(tmp_path)
+    assert list(tmp_path.iterdir()) == [], "looking leaves nothing"
+    lock = RunLock.take(tmp_path)
+    with pytest.raises(CopgkitError, match=rf"process {os.getpid()} on .* since 20"):
+        RunLock.look(tmp_path)
+    lock.release()
+    RunLock.look(tmp_path)
+    own = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": "then"})
+    for left in ('{"pid": 999999999, "host": "elsewhere", "since": "2020-01-01"}', own):  # of a process that was killed
+        (tmp_path / ".lock").write_text(left)
+        RunLock.look(tmp_path)
+        RunLock.take(tmp_path).release()
+
+
 def test_without_flock_the_file_is_the_lock(tmp_path):
     def none(handle):
         raise OSError(errno.ENOLCK, "no locks available")
@@ -180,10 +198,10 @@ def test_without_flock_the_file_is_the_lock(tmp_path):
     lock = RunLock.take(tmp_path, none)
     with pytest.raises(CopgkitError, match=f"process {os.getpid()}"):
         RunLock.take(tmp_path, none)
+    with pytest.raises(CopgkitError, match=f"process {os.getpid()}"):
+        RunLock.look(tmp_path, none)
     lock.release()
-    import json
-    import socket
-
+    RunLock.look(tmp_path, none)
     (tmp_path / ".lock").write_text(json.dumps({"pid": 999999999, "host": socket.gethostname(), "since": "then"}))
     RunLock.take(tmp_path, none).release()
     (tmp_path / ".lock").write_text('{"pid": 999999999, "host": "another-host", "since": "then"}')

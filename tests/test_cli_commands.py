@@ -15,6 +15,7 @@ from recipe_world import write_recipe
 from copgkit.cli import main
 from copgkit.cli.terminal import amount, columns
 from copgkit.errors import CopgkitError
+from copgkit.store import RunLock
 
 ROOT = Path(__file__).parent.parent
 
@@ -160,6 +161,36 @@ def test_run_refuses_a_faulty_recipe_before_it_imports_anything_heavy(tmp_path):
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["2", "False"]
+
+
+def test_run_refuses_a_folder_in_use_before_it_imports_anything_heavy(tmp_path):
+    path, out = write_recipe(tmp_path), tmp_path / "out"
+    out.mkdir()
+    lock = RunLock.take(out)
+    code = (
+        "import sys\nfrom copgkit.cli import main\n"
+        f"try:\n    main(['run', {str(path)!r}, '-o', {str(out)!r}])\n"
+        "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lock.release()
+    assert ended.stdout.split() == ["2", "False"]
+    assert f"another run works in this folder: process {os.getpid()} on " in ended.stderr
+
+
+def test_a_folder_in_use_is_left_to_those_who_share_the_run_and_to_a_fresh_one(tmp_path, copgkit_command, monkeypatch):
+    path, out = write_recipe(tmp_path), tmp_path / "out"
+    out.mkdir()
+    began = []
+    monkeypatch.setattr(sys.modules["copgkit.cli.run"], "_run_here", lambda *parts: began.append(parts))
+    lock = RunLock.take(out)
+    assert copgkit_command("run", path, "-o", out)[0] == 2
+    assert began == []
+    assert copgkit_command("run", path, "-o", out, "--fresh")[0] == 0
+    monkeypatch.setenv("WORLD_SIZE", "2")  # the first of them took the lock while this one was starting
+    assert copgkit_command("run", path, "-o", out)[0] == 0
+    assert len(began) == 2
+    lock.release()
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["plugins"], ["describe"], ["schema"], ["--help"], ["--version"]])

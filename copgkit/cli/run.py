@@ -14,7 +14,7 @@ from copgkit import interrupts
 from copgkit.cli.arguments import AsJson, Changes, RecipeFile
 from copgkit.cli.check import check
 from copgkit.cli.terminal import print_json
-from copgkit.launched import is_main, tell
+from copgkit.launched import is_main, is_one_of_several, tell
 
 if TYPE_CHECKING:
     from copgkit.runner import RunResult
@@ -50,13 +50,16 @@ def run(
     SIGTERM, Ctrl-C and SIGUSR1 save the run and end it with status 75; a second one ends it at once.
     """
     from copgkit.recipe import load_recipe
+    from copgkit.store import RunLock
 
     if dry_run:
         check(recipe, changes, as_json, missing=True)
         return
     with _ending_in_order():
-        # A recipe with a fault is refused before torch is imported, in a fraction of a second.
-        load_recipe(recipe, changes or ())
+        # A recipe with a fault, and a folder in use, are refused before torch is imported, in a fraction of a second.
+        resolved = load_recipe(recipe, changes or ())
+        if not fresh and not is_one_of_several():  # of several, the first may have it already
+            RunLock.look(output or resolved.default_output)
         if processes > 1:
             from copgkit.cli.processes import run_together
 

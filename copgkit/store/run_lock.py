@@ -1,6 +1,7 @@
 """One run at a time in a folder.
 
-    lock = RunLock.take(folder)        # raises CopgkitError, naming process, host and time, if another has it
+    RunLock.look(folder)               # raises CopgkitError, naming process, host and time, if another has it
+    lock = RunLock.take(folder)        # the same; and from now on nobody else can
     lock.release()
 
 The lock is the system's own (flock), which ends with the process that holds it, however that ends. Where the file
@@ -14,9 +15,10 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,25 @@ class RunLock:
     file: Path
     handle: int
     by_name: bool = False
+
+    @staticmethod
+    def look(folder: Path, lock: Callable[[int], None] | None = None) -> None:
+        """Raises CopgkitError if another has the lock now. It takes nothing: asking is for those who begin with work
+        that would be in vain, and `take` decides. lock: as for take, by default flock for reading."""
+        file = folder / LOCK_FILE
+        owner = _owner(file)
+        if not owner or _is_gone_from_here(owner):
+            return
+        try:
+            handle = os.open(file, os.O_RDONLY)
+        except OSError:
+            return
+        try:
+            (lock or partial(_flock, shared=True))(handle)
+        except OSError as fault:  # it is locked; or there is no flock here, and the file is the lock
+            raise _taken(file) from fault
+        finally:
+            os.close(handle)
 
     @classmethod
     def take(cls, folder: Path, lock: Callable[[int], None] | None = None) -> RunLock:
@@ -52,7 +73,7 @@ class RunLock:
     @classmethod
     def _take_by_name(cls, file: Path) -> RunLock:
         owner = _owner(file)
-        if owner and not (owner.get("host") == socket.gethostname() and _is_gone(owner.get("pid"))):
+        if owner and not _is_gone_from_here(owner):
             raise _taken(file)
         file.unlink()  # empty, since it was made just now, or of a process that is gone
         try:
@@ -72,12 +93,12 @@ class RunLock:
         self.handle = -1
 
 
-def _flock(handle: int) -> None:
+def _flock(handle: int, shared: bool = False) -> None:
     try:
         import fcntl
     except ImportError as fault:  # Windows
         raise OSError("no flock") from fault
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 def _signed(handle: int) -> int:
@@ -105,6 +126,11 @@ def _taken(file: Path) -> CopgkitError:
         f" {owner.get('host', '?')} since {owner.get('since', '?')}. Wait for it, end it, or choose another folder with"
         f" --output or --fresh. If it is long gone, remove {LOCK_FILE}."
     )
+
+
+def _is_gone_from_here(owner: Mapping[str, Any]) -> bool:
+    """Whether it was a process of this host that is no more."""
+    return bool(owner.get("host") == socket.gethostname() and _is_gone(owner.get("pid")))
 
 
 def _is_gone(pid: Any) -> bool:
