@@ -234,6 +234,26 @@ def test_another_batch_size_or_torch_is_refused_or_recorded(tmp_path, monkeypatc
     assert (outcome(tmp_path / "out") == whole) == (not change), "the version alone was another one, not torch"
 
 
+def test_on_another_number_of_threads_a_run_goes_on_and_says_that_it_is_no_longer_exact(tmp_path, monkeypatch):
+    recipe = tabular_recipe(tmp_path, train={"steps": 6})
+    broken_off(recipe, tmp_path / "out", 40)
+    broken_off(recipe, tmp_path / "same", 40)
+    same = copgkit.run(recipe, output=tmp_path / "same")
+    assert json.loads((same.folder / "run.json").read_text())["changed_on_the_way"] == []
+    monkeypatch.setattr("torch.get_num_threads", lambda: 7)
+    result = copgkit.run(recipe, output=tmp_path / "out")
+    record = json.loads((result.folder / "run.json").read_text())
+    (changed,) = record["changed_on_the_way"]
+    assert changed.startswith("threads was ")
+    assert changed.endswith(" and is 7")
+    (told,) = [warning for warning in result.warnings if "no longer bit for bit" in warning]
+    assert changed in told
+    assert told in record["warnings"]
+    assert outcome(result.folder) == outcome(same.folder), "it went on from the same checkpoint"
+    again = copgkit.run(recipe, output=tmp_path / "same")
+    assert again.folder == same.folder, "a finished run is finished wherever it is asked for"
+
+
 def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_leads_to_the_same_end(tmp_path):
     recipe = tabular_recipe(tmp_path)
     whole, signs = unbroken(recipe, tmp_path / "whole")

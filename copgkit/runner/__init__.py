@@ -63,6 +63,11 @@ def run(
                 if ranks.is_main():
                     _remove_what_is_left(opened, progress)
                 return finished_result(opened.folder)
+            if opened.elsewhere:
+                progress.warning(
+                    f"going on: {'; '.join(opened.elsewhere)}. Last digits depend on it: the result is no longer bit"
+                    " for bit that of a run without a break, which run.json says."
+                )
             return _run(resolved, opened, progress)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from copgkit.errors import CopgkitError
-from copgkit.runner.identity import FILE, Identity, differences, hash_of, read_identity, write_identity
+from copgkit.runner.identity import FILE, Identity, differences, elsewhere, hash_of, read_identity, write_identity
 from copgkit.store import LOCK_FILE, RunFolder, RunLock, run_names
 
 _SHOWN = 5
@@ -22,12 +22,14 @@ _SHOWN = 5
 @dataclass(frozen=True)
 class Opened:
     """A run folder. run: a hash of what runs there. finished: there is nothing left to do. changed: what is other than
-    when it was started, which the user has allowed; forced: all that was so far."""
+    when it was started, which the user has allowed; elsewhere: what is other and costs last digits alone; forced: all
+    of both so far."""
 
     folder: RunFolder
     run: str
     finished: bool = False
     changed: Sequence[str] = ()
+    elsewhere: Sequence[str] = ()
     forced: Sequence[str] = ()
 
 
@@ -70,11 +72,13 @@ def _opened(folder: RunFolder, identity: Identity, force: bool) -> Opened | None
             " bit-exact."
         )
     folder.remove_drafts()
-    if differs:
-        forced = [*forced, *differs]
+    digits = elsewhere(then, identity)
+    if differs or digits:
+        forced = [*forced, *differs, *digits]
         write_identity(folder.path, {**identity, "forced": forced})
+    if differs:
         shutil.rmtree(folder.written, ignore_errors=True)  # perhaps another model would write something else
-    return Opened(folder, hash_of(identity), changed=differs, forced=forced)
+    return Opened(folder, hash_of(identity), changed=differs, elsewhere=digits, forced=forced)
 
 
 def _is_ours_to_take(path: Path) -> bool:
