@@ -163,7 +163,8 @@ def test_run_refuses_a_faulty_recipe_before_it_imports_anything_heavy(tmp_path):
     assert ended.stdout.split() == ["2", "False"]
 
 
-def test_run_refuses_a_folder_in_use_before_it_imports_anything_heavy(tmp_path):
+@pytest.mark.parametrize("attempts", [1, pytest.param(50, marks=pytest.mark.slow)])
+def test_run_refuses_a_folder_in_use_before_it_imports_anything_heavy(tmp_path, attempts):
     path, out = write_recipe(tmp_path), tmp_path / "out"
     out.mkdir()
     lock = RunLock.take(out)
@@ -172,10 +173,12 @@ def test_run_refuses_a_folder_in_use_before_it_imports_anything_heavy(tmp_path):
         f"try:\n    main(['run', {str(path)!r}, '-o', {str(out)!r}])\n"
         "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for _ in range(attempts):
+        ended, seconds = _measured(code)
+        assert ended.stdout.split() == ["2", "False"]
+        assert f"another run works in this folder: process {os.getpid()} on " in ended.stderr
+        assert seconds < 1.0, "half a second on an idle machine"
     lock.release()
-    assert ended.stdout.split() == ["2", "False"]
-    assert f"another run works in this folder: process {os.getpid()} on " in ended.stderr
 
 
 def test_a_folder_in_use_is_left_to_those_who_share_the_run_and_to_a_fresh_one(tmp_path, copgkit_command, monkeypatch):
@@ -193,6 +196,14 @@ def test_a_folder_in_use_is_left_to_those_who_share_the_run_and_to_a_fresh_one(t
     lock.release()
 
 
+def _measured(code):
+    """What a new process gives that runs the code, and the seconds of processor time it took, its start included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 @pytest.mark.parametrize("arguments", [["check"], ["plugins"], ["describe"], ["schema"], ["--help"], ["--version"]])
 def test_answering_imports_nothing_heavy(tmp_path, arguments, monkeypatch):
     monkeypatch.delenv("COPGKIT_PLUGINS")  # with every installed plugin, too
@@ -206,10 +217,7 @@ def test_answering_imports_nothing_heavy(tmp_path, arguments, monkeypatch):
         f"try:\n    main({arguments!r})\nexcept SystemExit as end:\n    pass\n"
         f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)\n"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    ended, seconds = _measured(code)
     print(f"copgkit {arguments[0]}: {seconds:.2f} s of CPU time, the interpreter's start included")
     assert ended.stderr.splitlines()[-1] == "[]"
     assert seconds < 2.0, "half a second on an idle machine; torch alone would take longer than this"

@@ -1,6 +1,7 @@
 """`copgkit verify --resume`: what goes on right passes, what does not is named, and neither is taken for chance."""
 
 import json
+import random
 import tempfile
 from pathlib import Path
 
@@ -79,8 +80,9 @@ EARLY, LATE = Break("train", 1, 2, "after step 2"), Break("train", 1, 4, "after 
 
 def test_broken_off_in_every_phase_a_run_ends_as_without_a_break(tmp_path):
     recipe = tabular_recipe(tmp_path, sampler=POLICY)
-    found = []
+    found, state = [], random.getstate()
     check = check_resume(recipe, ["train.steps=6"], report=found.append)
+    assert random.getstate() == state
     assert check.holds
     assert (check.findings, check.repeatable, check.folder) == (found, None, None)
     wheres = [(one.where, one.asked, one.went_on) for one in found]

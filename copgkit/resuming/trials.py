@@ -96,8 +96,12 @@ class Trials:
         return not differences(state_of(self.folder / _AGAIN), state_of(self.folder / _WHOLE))
 
     def close(self) -> None:
-        """Removes what need not stay."""
+        """Removes what need not stay, and leaves the random states as they were."""
+        from copgkit.engine.checkpoints import restore_random_states
+
         gc.unfreeze()
+        if self._start:
+            restore_random_states(self._start)
         if not (self.differing or self.keep):
             shutil.rmtree(self.folder)
 
