@@ -100,7 +100,7 @@ def _lines(finding: ResumeFinding, known: bool) -> list[str]:
     verdict = "ok    " if finding.holds else "FAILED"
     how = "Ctrl-C" if finding.asked else "killed"
     went_on = f"went on from {finding.went_on}" if finding.went_on else ""
-    first = f"{verdict} {how} {finding.where:<62} {went_on}".rstrip()
+    first = f"{verdict} {how} {finding.where:<70} {went_on}".rstrip()
     differences = ["the same differences"] if known and finding.differences else finding.differences
     return [first, *(f"         {difference}" for difference in differences)]
 
