@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 from process_world import in_processes
@@ -10,7 +12,9 @@ from resume_world import Killed, outcome, worded_recipe
 
 import copgkit
 from copgkit import CopgkitError
+from copgkit.engine import ranks
 from copgkit.engine.training import Training
+from copgkit.interrupts import Interrupted
 
 SETTINGS = {
     "all weights": {},
@@ -46,6 +50,34 @@ def test_two_processes_go_on_to_the_same_end(tmp_path, tiny_policy_folder, setti
     assert in_processes(2, _run, recipe, tmp_path / "whole", None) == [True, True]
     assert in_processes(2, _run, recipe, tmp_path / "out", 3) == [False, False]
     assert in_processes(2, _run, recipe, tmp_path / "out", None) == [True, True]
+    assert outcome(tmp_path / "out") == outcome(tmp_path / "whole")
+
+
+def _signalled(recipe, output, who):
+    """Runs until a step after which one of the processes is asked to end."""
+    real = Training._take
+
+    def take(self, examples):
+        row = real(self, examples)
+        if self.step == 2 and ranks.rank() == who:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return row
+
+    Training._take = take
+    try:
+        copgkit.run(recipe, output=output)
+    except Interrupted:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_signal_to_one_process_saves_the_run_of_both(tmp_path, tiny_policy_folder, who):
+    recipe = worded_recipe(tmp_path, tiny_policy_folder)
+    assert in_processes(2, _signalled, recipe, tmp_path / "out", who) == [True, True]
+    assert [path.name for path in (tmp_path / "out").glob("checkpoints/*")] == ["step-00000002"]
+    assert in_processes(2, _run, recipe, tmp_path / "out", None) == [True, True]
+    assert in_processes(2, _run, recipe, tmp_path / "whole", None) == [True, True]
     assert outcome(tmp_path / "out") == outcome(tmp_path / "whole")
 
 

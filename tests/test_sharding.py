@@ -77,3 +77,19 @@ def test_what_is_not_taken_of_an_accelerate_configuration_is_refused(monkeypatch
         monkeypatch.setenv(name, value)
     with pytest.raises(TrainingError, match=said):
         sharding.wanted(False)
+
+
+def _unevenly(folder):
+    """The gradient after one of the processes has written completions alone."""
+    policy = _load(folder)
+    sharding.shard(policy.module, torch.device("cpu"))
+    policy.generate([PROMPT], 2, GREEDY)
+    policy.log_probs([GROUP]).sum().backward()
+    return sum(float(one.grad.full_tensor().square().sum()) for one in policy.parameters())
+
+
+def test_passes_that_one_process_makes_alone_do_not_have_the_others_wait_for_ever(tiny_policy_folder):
+    policy = _load(tiny_policy_folder)
+    policy.log_probs([GROUP]).sum().backward()
+    alone = sum(float(one.grad.square().sum()) for one in policy.parameters())
+    assert in_processes(2, _unevenly, tiny_policy_folder) == pytest.approx([alone, alone], rel=1e-5)

@@ -82,6 +82,7 @@ def whole(module: torch.nn.Module) -> Iterator[None]:
         for part in parts:
             part.set_reshard_after_forward(part not in kept, recurse=False)
             part.reshard()
+            _forget_passes(part)
 
 
 @torch.no_grad()
@@ -91,6 +92,15 @@ def gathered(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         id(value): value.full_tensor() if isinstance(value, DTensor) else value.detach() for value in weights.values()
     }
     return {name: whole[id(value)] for name, value in weights.items()}
+
+
+def _forget_passes(part: FSDPModule) -> None:
+    """Has the next backward pass know nothing of the passes so far. By their order it gathers layers ahead; where a
+    process has made more of them than another, it would gather what the other does not, and both wait for ever."""
+    state = part._get_fsdp_state()
+    state._comm_ctx.post_forward_order.clear()
+    for group in state._fsdp_param_groups:
+        group._post_forward_indices.clear()
 
 
 def _lets_go_after_forward(part: FSDPModule) -> bool:
