@@ -131,6 +131,16 @@ def test_what_is_not_restored_is_caught(tmp_path, monkeypatch):
     assert any("checkpoint/training.safetensors" in one and "optimiser/" in one for one in finding.differences)
 
 
+def test_what_a_run_leaves_has_the_same_hash_in_every_check(tmp_path):
+    recipe, digests = tabular_recipe(tmp_path), set()
+    for name in ("one", "other"):
+        random.random()
+        trials = Trials(recipe, ["train.steps=2", "scoring.store=null"], tmp_path / name, keep=True)
+        digests.add(trials.whole()[1].digest)
+        trials.close()
+    assert len(digests) == 1
+
+
 def test_a_recipe_that_never_gives_the_same_is_told_from_one_that_loses_something(turns, only):
     only(LATE)
     check = check_resume(turns(saved=True, first="random.SystemRandom().randrange(10**6)"))

@@ -4,14 +4,15 @@
     heard, state = trials.whole()
     trials.broken_off(breaks_of(heard.stretches, every=3)[0], every=3)
 
-Every start has the random states of the first, as new processes have the same of torch. A run is held before its
-report, which depends on the clock, while its last checkpoint is still there; the break before the report goes on to the
-end. The run without a break is saved as its recipe says, the others more often: saving must not matter either.
+Every start has the same random states, so that they are the same at the end, and in every check. A run is held before
+its report, which depends on the clock, while its last checkpoint is still there; the break before the report goes on to
+the end. The run without a break is saved as its recipe says, the others more often: saving must not matter either.
 """
 
 from __future__ import annotations
 
 import gc
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Trials:
     say: Callable[[str], None] = lambda text: None
     differing: int = 0
     _broken: int = 0
-    _start: dict[str, Any] = field(default_factory=dict)
+    _found: dict[str, Any] = field(default_factory=dict)
 
     def whole(self) -> tuple[Listening, State]:
         """The run without a break: what was heard of it, and what it left. Raises CopgkitError."""
@@ -100,18 +101,18 @@ class Trials:
         from copgkit.engine.checkpoints import restore_random_states
 
         gc.unfreeze()
-        if self._start:
-            restore_random_states(self._start)
+        if self._found:
+            restore_random_states(self._found)
         if not (self.differing or self.keep):
             shutil.rmtree(self.folder)
 
     def _run(self, name: str, *breaks: Break, every: int | None = None, title: str = "without a break") -> Listening:
         """Runs, or goes on, until a break or the end."""
-        from copgkit.engine.checkpoints import random_states, restore_random_states
+        from copgkit.engine.checkpoints import random_states
         from copgkit.runner import run
 
-        self._start = self._start or random_states()
-        restore_random_states(self._start)
+        self._found = self._found or random_states()
+        _seed()
         heard = Listening(*breaks, say=lambda text: self.say(f"{title}: {text}"))
         saved = [] if every is None else [f"train.checkpoint_every={every}"]
         try:
@@ -123,6 +124,16 @@ class Trials:
                 raise KeyboardInterrupt from None  # somebody wants the check to end
         gc.collect()  # what held the models is gone
         return heard
+
+
+def _seed() -> None:
+    """Puts the random numbers that belong to nobody at a fixed beginning."""
+    import numpy
+    import torch
+
+    random.seed(0)
+    numpy.random.seed(0)
+    torch.manual_seed(0)
 
 
 def _where(folder: Path) -> str:
