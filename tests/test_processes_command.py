@@ -78,7 +78,8 @@ def test_what_a_crash_printed_is_shown_where_nothing_else_explains_it(together):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_reaches_every_process_and_none_is_left(tmp_path, number, status):
-    script = START + f"(folder / str(rank)).write_text(str(os.getpid()))\n{WAIT}"
+    heed = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # what a shell starts with & ignores SIGINT
+    script = START + f"{heed}\n(folder / str(rank)).write_text(str(os.getpid()))\n{WAIT}"
     launcher = _launch(script, tmp_path)
     pids = _pids(tmp_path)
     launcher.send_signal(number)
