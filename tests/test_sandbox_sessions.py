@@ -262,6 +262,16 @@ def test_what_starved_runs_once_more_alone(pool):
     assert pool.execute(lambda: load_and_call(pool, "def f(): return 1")["value"]) == 1
 
 
+@pytest.mark.parametrize("run", [load_and_call, run_program])
+def test_who_writes_too_much_and_answers_at_once_is_not_heard(pool, run):
+    write = f"for name in range(2 * {LIMITS.disk_mb}): open(str(name), 'wb').write(bytes(1 << 20))"
+    said = run(pool, f"{write}\ndef f(): return 1\nprint(f())")
+    if pool.profile == "full":  # a folder that holds no more
+        assert said.get("raised") == "OSError" or said["status"] == 1
+    else:
+        assert said == "output"
+
+
 def test_nothing_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     deep = "import os\nfor _ in range(1200):\n    os.mkdir('d'); os.chdir('d')\nopen('x', 'w')\ndef f(): return 1"

@@ -95,7 +95,11 @@ class Session:
         """
         self._check_present()
         self._await_ready()
-        return self._receive_output() if self._asked == "program" else self._receive_reply(self._asked)
+        if self._asked == "program":
+            return self._receive_output()
+        reply = self._receive_reply(self._asked)
+        self._check_files()
+        return reply
 
     def close(self) -> None:
         """End the child, whatever it does, and everything it started. May be called twice."""
@@ -144,6 +148,7 @@ class Session:
             if len(self._buffer) > self._bounds.message_bytes:
                 self._end("output", f"more than {self._bounds.message_bytes} bytes of standard output")
         self._wait_for_exit()
+        self._check_files()
         ending = self._reap()
         if ending.status < 0 or ending.status == LOST:
             self._end(*_blame(ending, self._limits))
@@ -194,8 +199,7 @@ class Session:
             self._end("timeout", f"more than {self._limits.cpu_seconds:g} s of processor time")
         if self._watched.threads() > self._limits.threads + 1:  # the kernel's own limit may be one off
             self._end("killed", f"more than {self._limits.threads} threads")
-        if self._slot.folder_is_on_host and holds_more_than(self._slot.settings.scratch, self._limits.disk_mb):
-            self._end("output", f"more than {self._limits.disk_mb} MB in files")
+        self._check_files()
         if self._waited < self._patience:
             return
         queued = self._watched.queued_seconds()
@@ -204,6 +208,11 @@ class Session:
             self._end("timeout", detail)
         if self._waited > _STARVED_AFTER * self._patience:
             self._end("starved", detail)
+
+    def _check_files(self) -> None:
+        """Looked at while it runs and before anything that it says is taken: it may write and answer within a tick."""
+        if self._slot.folder_is_on_host and holds_more_than(self._slot.settings.scratch, self._limits.disk_mb):
+            self._end("output", f"more than {self._limits.disk_mb} MB in files")
 
     def _left(self) -> NoReturn:
         """The child hangs up: say why, by the way it ended."""
