@@ -29,6 +29,7 @@ def measure(options: Options) -> list[Table]:
     table = Table(
         f"Processes: a training step at prompt {cell.prompt}, K = {cell.completions_per_prompt}",
         ("processes", "threads of each", "ms/completion", "time of one process / this"),
+        note="Bar: two processes are no slower for each completion.",
     )
     taken: dict[int, list[float]] = {count: [] for count in counts}
     with model_folder(cell.shape, cell.prompt + cell.completion) as folder:
