@@ -31,6 +31,6 @@ def make_side(
     from benchmarks.trl_training import TrlPairs
 
     if name == TRL_DEFAULTS:
-        pairs = min(TRL_DEFAULT_PAIRS, cell.pairs)
+        pairs = max(count for count in range(1, TRL_DEFAULT_PAIRS + 1) if cell.pairs % count == 0)  # leaves none out
         return TrlPairs(cell, folder, groups, watch, pairs, name, checkpointing=True)
     return TrlPairs(cell, folder, groups, watch, pairs_per_forward)

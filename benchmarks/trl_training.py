@@ -50,11 +50,9 @@ class TrlPairs(TrlSide):
         """Tokenises the pairs and computes what the reference says of them, both before the clock starts."""
         disable_progress_bars()
         self.name, self.watch = name, watch
-        settings = pair_settings(cell, folder, pairs_per_forward)
-        settings.gradient_checkpointing = checkpointing
         self.trainer = DPOTrainer(
             model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa"),
-            args=settings,
+            args=pair_settings(cell, folder, pairs_per_forward, checkpointing),
             train_dataset=Dataset.from_list([row for group in groups for row in pairs_of(group)]),
             processing_class=AutoTokenizer.from_pretrained(folder),
             callbacks=[Laps(watch)],
@@ -62,8 +60,8 @@ class TrlPairs(TrlSide):
         self.trainer.remove_callback(PrinterCallback)
 
 
-def pair_settings(cell: Cell, folder: Path, pairs_per_forward: int) -> DPOConfig:
-    """TRL's settings for pairs."""
+def pair_settings(cell: Cell, folder: Path, pairs_per_forward: int, checkpointing: bool = False) -> DPOConfig:
+    """TRL's settings for pairs. checkpointing: compute every layer twice, to save memory."""
     return DPOConfig(
         loss_type="ipo",
         beta=0.1,
@@ -73,7 +71,7 @@ def pair_settings(cell: Cell, folder: Path, pairs_per_forward: int) -> DPOConfig
         per_device_train_batch_size=pairs_per_forward,
         gradient_accumulation_steps=cell.pairs // pairs_per_forward,
         train_sampling_strategy="sequential",  # each step holds the completions of whole groups, as copgkit's
-        **common_settings(cell, folder),
+        **common_settings(cell, folder) | {"gradient_checkpointing": checkpointing},
     )
 
 

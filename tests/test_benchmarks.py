@@ -118,20 +118,29 @@ def test_the_variants_are_trl_as_it_is_installed_and_copgkit_compiled(monkeypatc
 
     compiled = []
     monkeypatch.setattr(CausalLMPolicy, "compile_layers", lambda policy: compiled.append(policy))
-    cell = replace(CELL, groups=5)  # ten pairs
+    cell = replace(CELL, groups=8)  # sixteen pairs
     with model_folder(cell.shape, 10) as folder:
         groups = draw_groups(cell, cell.groups)
         sides = {
-            name: make_side(name, cell, folder, groups, Stopwatch(), 5)
+            name: make_side(name, cell, folder, groups, Stopwatch(), 4)
             for name in (TRL, TRL_DEFAULTS, COPGKIT, COPGKIT_COMPILED)
         }
+        assert [_forwards_of_a_layer(sides[name]) for name in (TRL, TRL_DEFAULTS)] == [4, 2 * 2]
         installed = DPOConfig(output_dir=str(folder / "installed"), bf16=False)
     assert [side.name for side in sides.values()] == list(sides)
     assert compiled == [sides[COPGKIT_COMPILED].policy]
     tuned, default = sides[TRL].trainer.args, sides[TRL_DEFAULTS].trainer.args
-    assert (tuned.gradient_checkpointing, tuned.per_device_train_batch_size) == (False, 5)
+    assert (tuned.gradient_checkpointing, tuned.per_device_train_batch_size) == (False, 4)
     assert default.gradient_checkpointing is installed.gradient_checkpointing is True
     assert default.per_device_train_batch_size == installed.per_device_train_batch_size == TRL_DEFAULT_PAIRS
+
+
+def _forwards_of_a_layer(side):
+    """How often a step of TRL's begins its first layer: what a setting does, not what settings say."""
+    begun = []
+    side.trainer.model.model.layers[0].mlp.register_forward_pre_hook(lambda *given: begun.append(1))
+    side.run(1)
+    return len(begun)
 
 
 def test_texts_leave_special_tokens_out():
