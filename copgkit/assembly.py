@@ -36,6 +36,9 @@ class Assembly:
     device: str = "cpu"
     kept: Mapping[str, KeptBatches] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _silence_progress_of_libraries()
+
     def context(self, part: Part) -> Context:
         """What a component is told of the run."""
         return Context(
@@ -135,7 +138,7 @@ class Assembly:
         }
 
 
-def silence_progress_of_libraries() -> None:
+def _silence_progress_of_libraries() -> None:
     """One program, one progress bar: ours."""
     import datasets
     from transformers.utils import logging

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from copgkit.assembly import Assembly, silence_progress_of_libraries
+from copgkit.assembly import Assembly
 from copgkit.errors import CopgkitError, DataError
 from copgkit.panel import make_panel, open_store
 from copgkit.progress import Progress
@@ -49,7 +49,6 @@ def sample_groups(
     file that exists.
     """
     resolved, file = load_recipe(recipe, set), _new_file(output)
-    silence_progress_of_libraries()
     # vLLM starts processes of its own, which must find the GPU as it was.
     assembly = Assembly(resolved, progress or Progress(), _device() if generator == "copgkit" else "cpu")
     prompts = assembly.prompts(resolved.parts.prompts)
@@ -83,7 +82,6 @@ def score_groups(
     given = Path(groups)
     file = Path(output) if _same(given, Path(output)) else _new_file(output)
     resolved = load_recipe(recipe, set)
-    silence_progress_of_libraries()
     assembly = Assembly(resolved, progress or Progress(), _device())
     registry = Registry.load()
     reader = _reader(resolved, registry, given)
@@ -98,7 +96,6 @@ def score_groups(
 
 def scored_data(resolved: ResolvedRecipe, progress: Progress) -> list[ScoredGroup]:
     """The groups that come with a recipe's data, scored by its sources, without what its `scoring` section drops."""
-    silence_progress_of_libraries()
     assembly = Assembly(resolved, progress, _device())
     sampler = assembly.sampler(resolved.parts.sampler, assembly.prompts(resolved.parts.prompts), None, None)
     store = open_store(resolved, progress)

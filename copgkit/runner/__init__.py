@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from copgkit import interrupts
-from copgkit.assembly import silence_progress_of_libraries
 from copgkit.errors import CopgkitError
 from copgkit.panel import open_store
 from copgkit.progress import Progress
@@ -53,7 +52,6 @@ def run(
 
     resolved = load_recipe(recipe, set)
     with interrupts.heeded(), ranks.joined():
-        silence_progress_of_libraries()
         _require_same_work(resolved)
         progress = progress if progress and ranks.is_main() else Progress()
         wanted = Path(output) if output else resolved.default_output

@@ -88,14 +88,12 @@ def _is_done(path: Path, resolved: ResolvedRecipe) -> bool:
 
 def _run_rows(rows: dict[str, tuple[ResolvedRecipe, Path]], folder: Path, progress: Progress) -> None:
     """Runs the rows one after the other, on parts that are made once."""
-    from copgkit.assembly import silence_progress_of_libraries
     from copgkit.engine import ranks
     from copgkit.runner.opening import Opened
     from copgkit.runner.phases import Run
     from copgkit.store import RunFolder
     from copgkit.sweeping.shared import SharedParts
 
-    silence_progress_of_libraries()
     ranks.join()
     if ranks.count() > 1:
         raise CopgkitError("copgkit sweep: it was launched in several processes, and works in one. Start it alone.")
