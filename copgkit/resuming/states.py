@@ -20,7 +20,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from copgkit.store import file_hash
+from copgkit.store import RunFolder, checkpoints_in, file_hash
 
 _FILES = ("metrics.jsonl", "samples.jsonl", "groups/*", "bad-steps/*", "model/**/*")
 _CHECKPOINT = "checkpoint/"
@@ -47,7 +47,7 @@ class State:
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint from which the run in this folder would go on; None without one."""
-    return max((folder / "checkpoints").glob("step-*"), default=None)
+    return next(reversed(checkpoints_in(RunFolder(folder).checkpoints)), None)
 
 
 def state_of(folder: Path) -> State:

@@ -23,6 +23,7 @@ from copgkit.errors import CopgkitError, TrainingError
 from copgkit.interrupts import Interrupted
 from copgkit.resuming.moments import AT_REPORT, Break, BrokenOff, Listening
 from copgkit.resuming.states import State, differences, newest_checkpoint, state_of
+from copgkit.store import read_manifest
 
 _WHOLE, _AGAIN = "without-a-break", "without-a-break-again"
 
@@ -138,4 +139,4 @@ def _seed() -> None:
 
 def _where(folder: Path) -> str:
     newest = newest_checkpoint(folder)
-    return "the beginning" if newest is None else f"step {int(newest.name.removeprefix('step-'))}"
+    return "the beginning" if newest is None else f"step {read_manifest(newest)['step']}"

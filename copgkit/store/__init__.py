@@ -2,7 +2,7 @@
 
 Standard library only."""
 
-from copgkit.store.checkpoints import Checkpoints, read_manifest, says_full
+from copgkit.store.checkpoints import Checkpoints, checkpoints_in, read_manifest, says_full
 from copgkit.store.group_schema import group_schema
 from copgkit.store.groups import read_groups, scored_group_from_row, scored_group_to_row, write_groups
 from copgkit.store.journal import Journal, read_metrics
@@ -30,6 +30,7 @@ __all__ = [
     "SourceIdentity",
     "StoredSource",
     "WrittenBatches",
+    "checkpoints_in",
     "collect",
     "default_store_path",
     "exported",

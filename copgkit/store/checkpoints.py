@@ -50,7 +50,7 @@ class Checkpoints:
 
         Raises CopgkitError for one that is whole and belongs to another run.
         """
-        for path in sorted(self.folder.glob("step-*"), reverse=True):
+        for path in reversed(checkpoints_in(self.folder)):
             fault = _fault(path)
             if fault is None:
                 self._require_own(path)
@@ -73,7 +73,7 @@ class Checkpoints:
         except Exception as fault:
             if not says_full(fault) or not self._has_one_to_spare():
                 raise
-        self._let_go(min(self.folder.glob("step-*")))
+        self._let_go(checkpoints_in(self.folder)[0])
         return self._published(step, write, size)
 
     def _published(self, step: int, write: Callable[[Path], None], size: int) -> Path:
@@ -103,18 +103,18 @@ class Checkpoints:
     def remove(self) -> None:
         """Lets go of all of them; those that were moved aside stay."""
         self.tidy()
-        for path in sorted(self.folder.glob("step-*")):
+        for path in checkpoints_in(self.folder):
             self._let_go(path)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     def _has_one_to_spare(self) -> bool:
         """Whether a whole one would be left without the oldest."""
-        paths = sorted(self.folder.glob("step-*"))
+        paths = checkpoints_in(self.folder)
         return len(paths) > 1 and _fault(paths[-1]) is None
 
     def _rotate(self) -> None:
-        for path in sorted(self.folder.glob("step-*"))[: -self.kept]:
+        for path in checkpoints_in(self.folder)[: -self.kept]:
             self._let_go(path)
 
     def _let_go(self, path: Path) -> None:
@@ -135,6 +135,11 @@ class Checkpoints:
                 f"{path}: this checkpoint belongs to a run of another recipe, data or model (its hash is {run}, not"
                 f" {self.run}). Take it away, or start a new run with --fresh."
             )
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """All that have the name of a whole one, the latest last."""
+    return sorted(folder.glob("step-*"))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
