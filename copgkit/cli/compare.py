@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from copgkit.cli.arguments import AsJson
+from copgkit.cli.arguments import AsJson, output_to
 from copgkit.cli.comparing import differing, results
 from copgkit.cli.terminal import bold, print_json
 
@@ -19,12 +19,7 @@ def compare(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN RUN ...", help="Folders of finished runs.", show_default=False)
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Write a page with pictures and samples, too.", show_default=False
-        ),
-    ] = None,
+    output: Annotated[Path | None, output_to("FILE", "Write a page with pictures and samples, too.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare finished runs: what differs between them, what they measured, and whether that differs clearly."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from copgkit.cli.arguments import AsJson, Changes
+from copgkit.cli.arguments import AsJson, Changes, output_to
 from copgkit.cli.terminal import bold, columns, print_json, wrapped
 
 if TYPE_CHECKING:
@@ -31,10 +31,7 @@ def inspect(
             min=0, metavar="NUMBER", help="Hold the rewards against this beta; else the run's or recipe's, if any."
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write a page with pictures, too.", show_default=False),
-    ] = None,
+    output: Annotated[Path | None, output_to("FILE", "Write a page with pictures, too.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at scored groups: signal, scale against beta, form, what the reward pays for, and a beta to begin with.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from copgkit import interrupts
-from copgkit.cli.arguments import AsJson, Changes, RecipeFile
+from copgkit.cli.arguments import AsJson, Changes, RecipeFile, output_to
 from copgkit.cli.check import check
 from copgkit.cli.terminal import print_json
 from copgkit.launched import is_main, is_one_of_several, tell
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 def run(
     recipe: RecipeFile,
     changes: Changes = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="The run folder.", show_default=False)
-    ] = None,
+    output: Annotated[Path | None, output_to("FOLDER", "The run folder.")] = None,
     processes: Annotated[
         int,
         typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from copgkit.cli.arguments import AsJson, Quiet, RecipeFile
+from copgkit.cli.arguments import AsJson, Quiet, RecipeFile, output_to
 from copgkit.cli.comparing import results
 from copgkit.cli.terminal import print_json
 
@@ -27,16 +27,7 @@ def sweep(
             show_default=False,
         ),
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="The folder of the sweep; one that is there goes on.",
-            show_default=False,
-        ),
-    ] = None,
+    output: Annotated[Path | None, output_to("FOLDER", "The folder of the sweep; one that is there goes on.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from copgkit.cli.arguments import Changes
+from copgkit.cli.arguments import Changes, output_to
 from copgkit.cli.terminal import print_json, wrapped
 from copgkit.errors import CopgkitError
 from copgkit.report.plain import plain
@@ -37,12 +37,9 @@ def verify(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="With --resume: a new folder in which all its runs stay; else only those that differ do, elsewhere.",
-            show_default=False,
+        output_to(
+            "FOLDER",
+            "With --resume: a new folder in which all its runs stay; else only those that differ do, elsewhere.",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
