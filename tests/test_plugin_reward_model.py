@@ -38,7 +38,8 @@ def _model(folder, progress=None, **options):
 def _words(source, completion):
     """What the model reads, as words."""
     source._load()
-    return source._encoder.tokenizer.convert_ids_to_tokens(source._encoded(completion).tokens["input_ids"])
+    (found,) = source._encoded([completion])
+    return source._encoder.tokenizer.convert_ids_to_tokens(found.tokens["input_ids"])
 
 
 def _classifier(folder, labels, order=None):
@@ -158,8 +159,8 @@ def test_only_the_prompt_is_shortened_at_the_side_that_was_asked_for(long_folder
     expected = SHORTENED[form, truncate]
     source = _model(long_folder, input=form, truncate=truncate, max_tokens=len(expected))
     assert _words(source, _completion("ran", LONG)) == expected
-    assert source._encoded(_completion("ran", LONG)).truncated
-    assert not source._encoded(_completion("ran", "the")).truncated
+    found = source._encoded([_completion("ran", LONG), _completion("ran", "the")])
+    assert [each.truncated for each in found] == [True, False]
 
 
 @pytest.mark.parametrize("form", ["joined", "pair", "chat"])
@@ -307,6 +308,17 @@ def test_the_fingerprint_follows_options_and_weights(tiny_reward_folder, tmp_pat
     weights = tmp_path / "other/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     assert _model(tmp_path / "other").fingerprint().split(":")[-1] != same.split(":")[-1]
+
+
+def test_prompts_are_encoded_once_and_all_texts_of_a_call_together(tiny_reward_folder, monkeypatch):
+    source = _model(tiny_reward_folder)
+    tokenizer, asked = source._load().tokenizer, []
+    call = type(tokenizer).__call__
+    monkeypatch.setattr(
+        type(tokenizer), "__call__", lambda self, texts, **how: asked.append(texts) or call(self, texts, **how)
+    )
+    source.score([_completion(text, prompt) for prompt in ("the cat :", LONG) for text in TEXTS])
+    assert asked == [["the cat :", LONG], [*TEXTS, *TEXTS]]
 
 
 # Families -------------------------------------------------------------------------------------------------------------

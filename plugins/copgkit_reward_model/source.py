@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from copgkit import Completion, ModelError, RewardSource, Score
 from copgkit_reward_model.classifier import Classifier
-from copgkit_reward_model.encoding import Encoder, Input, TooLong
+from copgkit_reward_model.encoding import Encoder, Input
 
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
@@ -89,14 +89,14 @@ class RewardModel(RewardSource):
 
     @property
     def completions_per_call(self) -> int:  # type: ignore[override]
-        """Eight batches, whatever the clock says: the last digits depend on which inputs are padded together."""
+        """Eight batches, whatever the clock says: the last digits depend on which inputs are read together."""
         return 8 * int(self.options.batch_size)
 
     def score(self, completions: Sequence[Completion]) -> Sequence[Score]:
-        """One score per completion, in order; batches hold inputs of similar length. An input that does not fit, and
-        an output that is not finite, has failed."""
+        """One score per completion, in order. An input that does not fit, and an output that is not finite, has
+        failed."""
         classifier = self._load()
-        inputs = [self._encoded(completion) for completion in completions]
+        inputs = self._encoded(completions)
         fitting = [each for each in inputs if isinstance(each, Input)]
         values = iter(classifier.values(fitting, self.options.batch_size))
         self._count(fitting, classifier.limit)
@@ -145,14 +145,11 @@ class RewardModel(RewardSource):
             )
         return self._classifier
 
-    def _encoded(self, completion: Completion) -> Input | str:
-        """The input for the model, or why there is none."""
+    def _encoded(self, completions: Sequence[Completion]) -> list[Input | str]:
+        """The inputs for the model, or why there is none."""
         wanted = self.options.prompt_from
-        content = completion.prompt.content if wanted is None else self.text_of(completion.prompt, wanted)
-        try:
-            return self._encoder.encode(content, completion)
-        except TooLong as fault:
-            return str(fault)
+        contents = [one.prompt.content if wanted is None else self.text_of(one.prompt, wanted) for one in completions]
+        return self._encoder.encode(contents, completions)
 
     def _count(self, inputs: Sequence[Input], limit: int) -> None:
         cut = sum(each.truncated for each in inputs)
