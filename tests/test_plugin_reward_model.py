@@ -10,7 +10,7 @@ from conftest import tiny_tokenizer
 from pydantic import ValidationError
 
 from copgkit import Completion, Context, DataError, ModelError, Progress, Prompt
-from copgkit_reward_model import RewardModel
+from copgkit_reward_model import RewardModel, sharing
 from copgkit_reward_model.families import batches, families
 
 SMALL = {
@@ -335,7 +335,11 @@ def _alone(source, completions):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_completions_of_one_prompt_get_the_scores_that_they_get_alone(tiny_reward_folder, batch_size):
+@pytest.mark.parametrize("together", [1, 12, 256])
+def test_completions_of_one_prompt_get_the_scores_that_they_get_alone(
+    tiny_reward_folder, monkeypatch, batch_size, together
+):
+    monkeypatch.setattr(sharing, "_TOGETHER", together)
     prompts = [COMMON, f"a {COMMON}", "the cat :"]
     completions = [_completion(text, prompt) for text in [*TEXTS, "", "it"] for prompt in prompts]
     source = _model(tiny_reward_folder, batch_size=batch_size)
@@ -370,11 +374,39 @@ def test_a_classifier_that_is_not_causal_reads_every_input_whole(tmp_path):
     assert values == pytest.approx(_alone(source, completions), rel=1e-4)
 
 
+@pytest.mark.parametrize(("max_tokens", "shares"), [(30, True), (31, False)])
+def test_a_model_that_sees_less_than_an_input_reads_every_input_whole(tmp_path, max_tokens, shares):
+    from transformers import MistralConfig, MistralForSequenceClassification
+
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    config = MistralConfig(vocab_size=len(tokenizer), sliding_window=30, num_key_value_heads=2, num_labels=1, **SMALL)
+    MistralForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    source = _model(tmp_path, max_tokens=max_tokens)
+    completions = [_completion(text, COMMON) for text in TEXTS]
+    values = [score.value for score in source.score(completions)]
+    assert source._classifier.shares == shares
+    assert values == pytest.approx(_alone(source, completions), rel=1e-4, abs=1e-5)
+
+
+def test_a_model_whose_tokens_mix_outside_attention_reads_every_input_whole(tiny_reward_folder, monkeypatch):
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    forward = LlamaMLP.forward
+    monkeypatch.setattr(LlamaMLP, "forward", lambda self, hidden: forward(self, hidden).cumsum(dim=1))
+    source = _model(tiny_reward_folder)
+    completions = [_completion(text, COMMON) for text in TEXTS]
+    values = [score.value for score in source.score(completions)]
+    assert not source._classifier.shares
+    assert values == pytest.approx(_alone(source, completions), rel=1e-4)
+
+
 def test_inputs_are_put_into_families_by_what_they_have_in_common():
     stem = list(range(100, 120))
     rows = [[*stem, 1, 2], [7, 8], [*stem, 1, 3, 4], [*stem, 5], [9] * 30]
-    found = {family.members: family.shared for family in families(rows, pad_id=0)}
-    assert found == {(0, 2, 3): 20, (1,): 0, (4,): 0}
-    assert families([[*stem, 0], [*stem, 0, 0]], pad_id=0)[0].shared == 19, "a last word is left to be read"
-    sizes = [[len(family.members) for family in batch] for batch in batches(families(rows, 0), batch_size=2)]
-    assert sizes == [[1, 1], [3]]
+    found = {family.members: family.shared for family in families(rows)}
+    assert found == {(0, 2, 3): 20, (1,): 1, (4,): 29}
+    assert families([stem, [*stem, 1]])[0].shared == 19, "a last word is left to be read"
+    sizes = [[len(family.members) for family in batch] for batch in batches(families(rows), batch_size=2)]
+    assert sizes == [[1], [3], [1]]

@@ -1,17 +1,17 @@
-"""A sequence classifier: loading it, choosing its output, and running it on batches of similar length.
+"""A sequence classifier: loading it, choosing its output, and running it on batches.
 
 Tensors: B inputs of a batch, T tokens, H outputs of the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from copgkit import ModelError
 from copgkit_reward_model.encoding import Input
-from copgkit_reward_model.families import Family, alone, batches, can_share, families, padded, read_families
+from copgkit_reward_model.families import batches, families
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Classifier:
     @classmethod
     def load(cls, source: str, options: Any, device: str, where: str) -> Classifier:
         """The classifier of a folder or hub name. Raises ModelError with the remedy if it cannot be the reward."""
+        from copgkit_reward_model.sharing import can_share
+
         model, tokenizer = _loaded(source, options, device, where)
         head = _head(model.config, options, where)
         pad_id = next(
@@ -44,43 +46,64 @@ class Classifier:
             getattr(model.config, "max_position_embeddings", None),
         )
         limit = min(length for length in longest if length)
-        return cls(model.eval(), tokenizer, head, limit, pad_id, can_share(model, pad_id, limit))
+        return cls(model.eval(), tokenizer, head, limit, pad_id, can_share(model, pad_id, limit, _device(model)))
 
     def values(self, inputs: Sequence[Input], batch_size: int) -> list[float]:
         """The chosen output for each input, in order; inputs that begin alike are read together if the model can."""
         import torch
 
-        rows = [each.tokens["input_ids"] for each in inputs]
+        shares = self.shares and all(set(each.tokens) <= {"input_ids", "attention_mask"} for each in inputs)
         values = [0.0] * len(inputs)
         with torch.inference_mode():
-            for batch in batches(self._families(inputs, rows), batch_size):
-                members = [member for family in batch for member in family.members]
-                if batch[0].shared:
-                    logits_BH = read_families(self.model, batch, rows, self.pad_id, self._device)
-                else:
-                    logits_BH = self.model(**self._padded([inputs[member] for member in members])).logits
+            for members, logits_BH in (self._by_family if shares else self._one_by_one)(inputs, batch_size):
                 for member, value in zip(members, logits_BH.float()[:, self.head].tolist(), strict=True):
                     values[member] = value
         return values
 
-    def _families(self, inputs: Sequence[Input], rows: Sequence[list[int]]) -> list[Family]:
-        if self.shares and all(set(each.tokens) <= {"input_ids", "attention_mask"} for each in inputs):
-            return families(rows, self.pad_id)
-        return alone(rows)
+    def _by_family(self, inputs: Sequence[Input], batch_size: int) -> Iterator[tuple[list[int], Any]]:
+        """The numbers of a batch's inputs with their outputs [B, H]."""
+        from copgkit_reward_model.sharing import read_families
+
+        rows = [self._up_to_the_end(each.tokens["input_ids"]) for each in inputs]
+        for batch in batches(families(rows), batch_size):
+            members = [member for family in batch for member in family.members]
+            yield members, read_families(self.model, batch, rows, _device(self.model))
+
+    def _one_by_one(self, inputs: Sequence[Input], batch_size: int) -> Iterator[tuple[list[int], Any]]:
+        """The same, every input read whole."""
+        by_length = sorted(range(len(inputs)), key=lambda number: len(inputs[number].tokens["input_ids"]))
+        for start in range(0, len(inputs), batch_size):
+            members = by_length[start : start + batch_size]
+            yield members, self.model(**self._padded([inputs[member] for member in members])).logits
+
+    def _up_to_the_end(self, row: Sequence[int]) -> Sequence[int]:
+        """The tokens up to the last that is not padding (perhaps the end-of-sequence), where a classifier looks."""
+        last = next((place for place in reversed(range(len(row))) if row[place] != self.pad_id), 0)
+        return row[: last + 1]
 
     def _padded(self, inputs: Sequence[Input]) -> dict[str, Any]:
         """Right-padded tensors [B, T] with their mask."""
-        ids_BT, real_BT = padded([each.tokens["input_ids"] for each in inputs], self.pad_id, self._device)
+        ids_BT, real_BT = self._filled([each.tokens["input_ids"] for each in inputs], self.pad_id)
         given = {"input_ids": ids_BT, "attention_mask": real_BT}
         if "token_type_ids" in inputs[0].tokens:
-            given["token_type_ids"] = padded([each.tokens["token_type_ids"] for each in inputs], 0, self._device)[0]
+            given["token_type_ids"] = self._filled([each.tokens["token_type_ids"] for each in inputs], 0)[0]
         return given
 
-    @property
-    def _device(self) -> Any:
-        """Where inputs go: the first weight that is anywhere (accelerate leaves weights on disk as 'meta')."""
-        devices = (weight.device for weight in self.model.parameters())
-        return next((device for device in devices if device.type != "meta"), "cpu")
+    def _filled(self, rows: Sequence[list[int]], filler: int) -> tuple[Any, Any]:
+        """Rows filled up on the right [B, T], and where they are real [B, T]."""
+        import torch
+
+        longest = max(map(len, rows))
+        ids = [row + [filler] * (longest - len(row)) for row in rows]
+        real = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
+        device = _device(self.model)
+        return torch.tensor(ids, device=device), torch.tensor(real, device=device)
+
+
+def _device(model: Any) -> Any:
+    """Where inputs go: the first weight that is anywhere (accelerate leaves weights on disk as 'meta')."""
+    devices = (weight.device for weight in model.parameters())
+    return next((device for device in devices if device.type != "meta"), "cpu")
 
 
 def _loaded(source: str, options: Any, device: str, where: str) -> tuple[Any, Any]:
