@@ -15,10 +15,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 
 from copgkit.engine import compiling, loading, ranks, sharding
@@ -296,8 +295,8 @@ class CausalLMPolicy:
         return compiling.eager() if self._compiled else nullcontext()
 
     def _unwrapped(self) -> CompletionLogProbs:
-        module: CompletionLogProbs = extract_model_from_parallel(self.module)
-        return module
+        # accelerate's own unwrapping goes through all modules, and this is called for every group.
+        return cast(CompletionLogProbs, getattr(self.module, "module", self.module))
 
     def _tokens(self, group: Group) -> TokenGroup:
         return TokenGroup(

@@ -9,7 +9,6 @@ Limits: what comes back is what `load` gives, so a policy that has been changed 
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -31,8 +30,10 @@ class OnDemand:
         """Lets go of the weights until the policy is asked again, and names what it let go of."""
         if self._load is None:
             return []
-        self._policy = None
-        gc.collect()  # modules that know each other are not freed otherwise
+        if self._policy is not None:
+            for weight in self._policy.parameters():  # modules that know each other are freed only when Python looks
+                weight.data = weight.new_empty(0)
+            self._policy = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return ["the reference"]
