@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import options as command_line
 from benchmarks import page
 
-SECTIONS = ("training", "memory", "loop", "scaling", "processes", "generation", "on-policy", "scoring")
+SECTIONS = ("training", "memory", "loop", "scaling", "processes", "generation", "on-policy", "scoring", "parity")
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from benchmarks.material import END, draw_groups, model_folder, text_of
 from benchmarks.memory import RESET, HighWater
 from benchmarks.options import add_options, read
 from benchmarks.page import PAGE, update
+from benchmarks.parity import Gap, compare, ragged, ways
 from benchmarks.processes import STEPS, seconds_per_completion, write_recipe
 from benchmarks.scaling import axes
 from benchmarks.tables import Table
@@ -313,3 +314,52 @@ def test_generation_is_measured_for_every_k_and_prompt_and_for_several_prompts()
     for row in one.records:
         assert {len(row["seconds"][name]) for name in ("generate", "copgkit")} == {2}
         assert min(map(min, row["processor seconds"].values())) > 0
+
+
+# --- parity ----------------------------------------------------------------------------------------------------------
+
+
+def _parity_of(monkeypatch, dtype="float32"):
+    quick = [way for way in ways("cpu") if way.name != "compiled layers"]
+    monkeypatch.setattr("benchmarks.parity.ways", lambda device: quick)
+    options = read(_parsed("--shape", "tiny", "--prompt", "14", "--completion", "8", "--k", "4", "--dtype", dtype))
+    return {way.name: (step, gap, same) for way, step, gap, same in compare(options.cell, options)}
+
+
+def test_every_way_takes_the_plain_step_in_its_own_form(monkeypatch):
+    found = _parity_of(monkeypatch)
+    assert all(same for _, _, same in found.values())
+    forms = {name: (step.forms.attention, step.forms.head) for name, (step, _, _) in found.items()}
+    assert forms["as chosen"] == forms["a group in parts"] == ("blocks", "slices")
+    assert forms["SDPA with a block mask"] == forms["eager with a block mask"] == ("mask", "slices")
+    assert forms["logits at completions only"] == ("blocks", "narrow")
+    assert "flex attention" in [way.name for way in ways("cuda")]
+
+
+def test_in_16_bits_the_plain_way_says_what_is_near_enough(monkeypatch):
+    found = _parity_of(monkeypatch, "bf16")
+    assert found["plain"][1].gradient > 1e-4
+    assert all(same for _, _, same in found.values())
+
+
+def test_a_way_that_takes_another_step_is_seen(monkeypatch):
+    from copgkit.engine import log_probs
+
+    real = log_probs.token_log_probs
+    monkeypatch.setattr(log_probs, "token_log_probs", lambda hidden_ND, *rest: real(1.0002 * hidden_ND, *rest))
+    found = _parity_of(monkeypatch)
+    assert [name for name, (_, _, same) in found.items() if same] == ["logits at completions only"]
+
+
+def test_what_is_not_a_number_is_infinitely_far(monkeypatch):
+    step, _, _ = _parity_of(monkeypatch)["as chosen"]
+    broken = replace(step, gradients=[torch.full_like(step.gradients[0], torch.nan), *step.gradients[1:]])
+    assert Gap.between(broken, step).gradient == torch.inf
+    assert Gap.between(step, step) == Gap(0, 0, 0)
+
+
+def test_ragged_groups_differ_in_every_length_and_end_with_the_end():
+    groups = ragged(draw_groups(replace(CELL, prompt=20, completion=12), 3))
+    assert len({len(group.prompt) for group in groups}) == 3
+    assert len({len(ids) for group in groups for ids in group.completions}) > 4
+    assert all(ids[-1] == END for group in groups for ids in group.completions)
