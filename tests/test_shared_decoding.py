@@ -22,6 +22,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from copgkit import GenerationSettings, Prompt
 from copgkit.assembly import Assembly
 from copgkit.engine import shared_decoding
+from copgkit.engine.cache import SharedLayer
 from copgkit.engine.causal_lm import CausalLMPolicy
 from copgkit.engine.codec import IntegerCodec
 from copgkit.engine.decoding import Way, find_way
@@ -158,7 +159,7 @@ def test_the_prompts_of_a_group_are_read_once_and_kept_once(monkeypatch):
 def test_prompts_whose_rows_have_ended_are_dropped():
     policy = policy_of("llama")
     decoder, _ = SharedDecoder.after(
-        policy.model, [[2, 3], [4], [5, 6, 7]], (2, 2, 2), 9, policy.device, policy._narrow, 100
+        policy.model, [[2, 3], [4], [5, 6, 7]], (2, 2, 2), policy.device, policy._narrow, 100
     )
     decoder.read(torch.zeros(6, dtype=torch.long))
     decoder.keep(torch.tensor([0, 1, 5]))
@@ -167,6 +168,24 @@ def test_prompts_whose_rows_have_ended_are_dropped():
     logits = decoder.read(torch.tensor([8, 9]))
     for row, ids in zip(logits, ([2, 3, 0, 8], [5, 6, 7, 0, 9]), strict=True):
         torch.testing.assert_close(row, policy.model(torch.tensor([ids])).logits[0, -1], atol=1e-5, rtol=1e-5)
+
+
+def test_a_row_s_own_keys_and_values_stay_as_written_and_close_together():
+    prompts, rows = torch.randn(2, 3, 5, 4), 6  # 3 heads of 4
+    layer, wanted = SharedLayer(prompts, prompts, rows), torch.empty(6, 3, 0, 4)
+    for token in range(30):
+        if token in (0, 7, 8, 20):
+            left = torch.arange(rows)[torch.arange(rows) != 1]
+            layer.keep(left, None)
+            wanted, rows = wanted[left], rows - 1
+        new = torch.randn(rows, 3, 1, 4)
+        keys, values = layer.update(new, -new)
+        wanted = torch.cat([wanted, new], dim=2)
+        assert torch.equal(keys, wanted)
+        assert torch.equal(values, -wanted)
+        assert keys.stride(1) // 4 <= token + 1 + 3  # tokens from one head's first to the next one's
+    assert torch.equal(layer.prompt_keys, prompts)
+    assert layer.get_seq_length() == 5 + 30
 
 
 @pytest.mark.parametrize("counts", [(2, 2, 2), (3, 0, 1), (0, 1), (1, 4, 2)])
@@ -197,6 +216,6 @@ def test_a_nucleus_is_found_among_the_likeliest_as_by_sorting_all(seed, monkeypa
 
 def test_attention_with_a_soft_cap_is_not_taken_for_plain():
     policy = policy_of("llama")
-    decoder, _ = SharedDecoder.after(policy.model, [[2]], (1,), 2, policy.device, policy._narrow, 100)
+    decoder, _ = SharedDecoder.after(policy.model, [[2]], (1,), policy.device, policy._narrow, 100)
     with pytest.raises(shared_decoding.NotShareable):
         decoder._attend(policy.model, torch.zeros(1, 2, 1, 8), None, None, None, softcap=30.0)

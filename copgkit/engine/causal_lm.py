@@ -345,7 +345,7 @@ class CausalLMPolicy:
         """What writes per_prompt rows for each prompt, after the prompts were read, and the logits of first tokens."""
         ids, counts = [self.codec.prompt_ids(prompt) for prompt in prompts], [per_prompt] * len(prompts)
         if self.way.shared:
-            return SharedDecoder.after(module, ids, counts, room, self.device, self._narrow, self.tokens_per_forward)
+            return SharedDecoder.after(module, ids, counts, self.device, self._narrow, self.tokens_per_forward)
         return CopyingDecoder.after(module, ids, counts, room, self.device, self._narrow)
 
     def _completion(self, prompt: Prompt, ids: tuple[int, ...]) -> Completion:

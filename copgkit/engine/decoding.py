@@ -140,7 +140,7 @@ def find_way(module: torch.nn.Module, device: torch.device, narrow: bool) -> Way
 def _probe(module: torch.nn.Module, device: torch.device, narrow: bool) -> tuple[Tensor, Tensor]:
     """Logits of both ways, row by row and step by step."""
     counts = (2, 3, 1)
-    decoder, logits = SharedDecoder.after(module, _PROBE_PROMPTS, counts, _PROBE_STEPS, device, narrow, 8)
+    decoder, logits = SharedDecoder.after(module, _PROBE_PROMPTS, counts, device, narrow, 8)
     rows = [list(ids) for ids, count in zip(_PROBE_PROMPTS, counts, strict=True) for _ in range(count)]
     shared, plain = [logits], [_plain(module, rows, device)]
     for step in range(_PROBE_STEPS):

@@ -1,6 +1,6 @@
 """Decoding in which the K completions of a prompt attend to one copy of its keys and values.
 
-    decoder, logits_RV = SharedDecoder.after(module, prompts, rows_per_prompt=8, room=48, device=device, ...)
+    decoder, logits_RV = SharedDecoder.after(module, prompts, counts=[8] * len(prompts), device=device, ...)
     logits_RV = decoder.read(token_R)            # one more token for every row
     decoder.keep(index_R)                        # the other rows have ended
 
@@ -104,7 +104,6 @@ class SharedDecoder:
         module: Callable[..., Any],
         prompts: Sequence[Sequence[int]],
         counts: Sequence[int],
-        room: int,
         device: torch.device,
         narrow: bool,
         tokens_per_forward: int,
@@ -116,8 +115,7 @@ class SharedDecoder:
         """
         read = [_read_prompts(module, prompts[part], device, narrow) for part in _parts(prompts, tokens_per_forward)]
         layers = [
-            SharedLayer(*_stacked(parts), sum(counts), room)
-            for parts in zip(*(states for states, _ in read), strict=True)
+            SharedLayer(*_stacked(parts), sum(counts)) for parts in zip(*(states for states, _ in read), strict=True)
         ]
         decoder = cls(module, layers, [len(ids) for ids in prompts], counts)
         logits_PV = torch.cat([logits for _, logits in read])
