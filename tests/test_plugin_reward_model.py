@@ -374,6 +374,23 @@ def test_a_classifier_that_is_not_causal_reads_every_input_whole(tmp_path):
     assert values == pytest.approx(_alone(source, completions), rel=1e-4)
 
 
+def test_a_model_with_an_attention_of_its_own_shares_beginnings_too(tmp_path):
+    from transformers import Gemma2Config, Gemma2ForSequenceClassification
+
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    config = Gemma2Config(
+        vocab_size=len(tokenizer), num_key_value_heads=2, head_dim=8, num_labels=1, initializer_range=0.5, **SMALL
+    )
+    Gemma2ForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    source = _model(tmp_path)
+    completions = [_completion(text, COMMON) for text in TEXTS]
+    values = [score.value for score in source.score(completions)]
+    assert source._classifier.shares
+    assert values == pytest.approx(_alone(source, completions), rel=1e-4, abs=1e-5)
+
+
 @pytest.mark.parametrize(("max_tokens", "shares"), [(30, True), (31, False)])
 def test_a_model_that_sees_less_than_an_input_reads_every_input_whole(tmp_path, max_tokens, shares):
     from transformers import MistralConfig, MistralForSequenceClassification

@@ -8,44 +8,51 @@ Legend: N tokens of the row, H heads, D width of a head, B inputs, L outputs of 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from copgkit_reward_model.families import Family
 
-_NAME = "copgkit-reward-families"
+_NAMES = {"sdpa": "copgkit-reward-families", "eager": "copgkit-reward-families-eager"}
 _TOGETHER = 256  # tokens of members in one call of attention: with more, most are masked from each other
 _REACH = ("sliding_window", "attention_chunk_size")  # how far a layer sees, as configurations name it
 
 
 @dataclass(frozen=True)
 class Part:
-    """Tokens of the row whose attention is one call. sees: the places of keys and values; mask [tokens, sees], None for
-    tokens that see themselves from the first one on."""
+    """Tokens of the row whose attention is one call. sees: the places of keys and values; mask [tokens, sees]: what is
+    added to their scores, 0 or minus infinity. None where each of them sees those up to itself."""
 
-    tokens: slice
+    tokens: slice | list[int]
     sees: tuple[slice, ...]
     mask: Tensor | None = None
 
 
 @dataclass
 class Row:
-    """Token ids and positions [N], the parts in order, and where every input ends [B]."""
+    """Token ids and positions [N], the parts, and where every input ends [B]. last_parts: those of the last layer, from
+    which only the ends are read."""
 
+    last_layer: int
+    dtype: torch.dtype
+    device: Any
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+    last_parts: list[Part] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
 
-    def add(self, beginning: Sequence[int], own: Sequence[Sequence[int]], device: Any) -> None:
+    def add(self, beginning: Sequence[int], own: Sequence[Sequence[int]]) -> None:
         """Puts a family behind what is there. own: what each member adds, at least one token."""
         shared = self._append(beginning, 0)
         if beginning:
@@ -56,10 +63,18 @@ class Row:
                 self._append(tokens, len(beginning))
                 self.ends.append(len(self.ids) - 1)
             added = slice(start, len(self.ids))
-            owner = torch.tensor([number for number, tokens in enumerate(some) for _ in tokens], device=device)
-            before = owner.new_ones(len(owner), len(beginning), dtype=torch.bool)
             sees = (shared, added) if start > shared.stop else (slice(shared.start, added.stop),)
-            self.parts.append(Part(added, sees, torch.cat([before, (owner[:, None] == owner).tril()], dim=1)))
+            mask, ends = self._mask(len(beginning), some), self.ends[-len(some) :]
+            self.parts.append(Part(added, sees, mask))
+            self.last_parts.append(Part(ends, sees, mask[[end - start for end in ends]]))
+
+    def _mask(self, before: int, members: Sequence[Sequence[int]]) -> Tensor:
+        """Every token sees all that is before, and its own member up to itself."""
+        owner = torch.tensor([number for number, tokens in enumerate(members) for _ in tokens], device=self.device)
+        own = (owner[:, None] == owner).tril()
+        mask = torch.zeros(len(own), before + len(own), dtype=self.dtype, device=self.device)
+        mask[:, before:].masked_fill_(~own, float("-inf"))
+        return mask
 
     def _append(self, tokens: Sequence[int], position: int) -> slice:
         start = len(self.ids)
@@ -70,10 +85,10 @@ class Row:
 
 def read_families(model: Any, found: Sequence[Family], rows: Sequence[Sequence[int]], device: Any) -> Tensor:
     """The outputs [B, L] of all members, family after family. Raises whatever a model does that cannot be read so."""
-    row = Row()
+    row = Row(model.config.get_text_config().num_hidden_layers - 1, model.dtype, device)
     for family in found:
         beginning = rows[family.members[0]][: family.shared]
-        row.add(beginning, [rows[member][family.shared :] for member in family.members], device)
+        row.add(beginning, [rows[member][family.shared :] for member in family.members])
     ends_B = torch.tensor(row.ends, device=device)
     with _only_at(ends_B, _last_feed_forward(model)):
         hidden_1ND = model.base_model(
@@ -81,7 +96,7 @@ def read_families(model: Any, found: Sequence[Family], rows: Sequence[Sequence[i
             position_ids=torch.tensor([row.positions], device=device),
             attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),  # passed on as it is, and not used
             use_cache=False,
-            parts=row.parts,
+            row=row,
         ).last_hidden_state
     outputs_BL: Tensor = model.score(hidden_1ND[0, ends_B.to(hidden_1ND.device)])
     return outputs_BL
@@ -90,9 +105,10 @@ def read_families(model: Any, found: Sequence[Family], rows: Sequence[Sequence[i
 def can_share(model: Any, pad_id: int, limit: int, device: Any) -> bool:
     """Whether the model gives a family the outputs that it gives its members alone, tried out on a few tokens.
 
-    Its attention becomes one that does what `sdpa` does everywhere else, and stays so if it is."""
+    Its attention is set to one that does what it did before everywhere else, and set back if the model cannot."""
     config = model.config.get_text_config()
-    if config._attn_implementation != "sdpa" or any((getattr(config, name, None) or limit) < limit for name in _REACH):
+    before = config._attn_implementation
+    if before not in _NAMES or any((getattr(config, name, None) or limit) < limit for name in _REACH):
         return False
     known = [token for token in range(config.vocab_size) if token != pad_id]
 
@@ -102,12 +118,12 @@ def can_share(model: Any, pad_id: int, limit: int, device: Any) -> bool:
     rows = [words(0, 20) + words(place, extra) for place, extra in ((40, 3), (50, 1), (60, 7))] + [words(5, 27)]
     if any(len(row) > limit for row in rows):
         return False
-    AttentionInterface.register(_NAME, _attend)
-    AttentionMaskInterface.register(_NAME, sdpa_mask)
+    AttentionInterface.register(_NAMES[before], partial(_attend, before))
+    AttentionMaskInterface.register(_NAMES[before], ALL_MASK_ATTENTION_FUNCTIONS[before])
     try:
         with torch.inference_mode():
             plain = torch.cat([model(input_ids=torch.tensor([row], device=device)).logits for row in rows]).float()
-            model.set_attn_implementation(_NAME)
+            model.set_attn_implementation(_NAMES[before])
             found = read_families(model, [Family((0, 1, 2), 20), Family((3,), 26)], rows, device).float()
         coarse = model.dtype in (torch.bfloat16, torch.float16)
         tolerance = {"rtol": 2e-2, "atol": 2e-2} if coarse else {"rtol": 1e-4, "atol": 1e-5}
@@ -115,30 +131,38 @@ def can_share(model: Any, pad_id: int, limit: int, device: Any) -> bool:
             return True
     except (AttributeError, TypeError, ValueError, IndexError, RuntimeError):
         pass  # it takes no such row
-    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation(before)
     return False
 
 
 def _attend(
+    implementation: str,
     module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    parts: Sequence[Part] | None = None,
+    row: Row | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """transformers' attention interface: query [1, H, N, D] to output [1, N, H, D]."""
-    if parts is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    if options.get("s_aux") is not None:
-        raise ValueError("attention in parts does not know attention sinks")
-    outputs = []
-    for part in parts:
+    if implementation == "sdpa":
+        attend = sdpa_attention_forward
+    else:
+        attend = sys.modules[type(module).__module__].eager_attention_forward  # each architecture has its own
+    if row is None:
+        found: tuple[Tensor, Tensor | None] = attend(module, query, key, value, attention_mask, **options)
+        return found
+    output = value.new_zeros(1, query.shape[2], query.shape[1], value.shape[3])
+    for part in row.last_parts if module.layer_idx == row.last_layer else row.parts:
         keys, values = (_at(part.sees, tensor) for tensor in (key, value))
-        mask = None if part.mask is None else part.mask.to(query.device)[None, None]
-        outputs.append(sdpa_attention_forward(module, query[:, :, part.tokens], keys, values, mask, **options)[0])
-    return torch.cat(outputs, dim=1), None
+        queries, mask = query[:, :, part.tokens], part.mask
+        if mask is None and implementation == "eager":  # which takes no mask for sight of everything
+            mask = query.new_full([queries.shape[2]] * 2, float("-inf")).triu(1)
+        if mask is not None:
+            mask = mask.to(query.device)[None, None]
+        output[:, part.tokens] = attend(module, queries, keys, values, mask, **options)[0]
+    return output, None
 
 
 def _at(places: Sequence[slice], tensor: Tensor) -> Tensor:
