@@ -146,7 +146,7 @@ def test_an_unfinished_run_and_a_single_one_are_refused(finished, tmp_path):
     with pytest.raises(CopgkitError, match="at least two"):
         require_several([folder, folder])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CopgkitError, match="not the folder of a finished run"):
+    with pytest.raises(CopgkitError, match=r"not the folder of a finished run \(run.json: No such file"):
         require_several([folder, tmp_path / "empty"])
 
 

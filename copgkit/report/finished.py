@@ -55,9 +55,8 @@ def read_run(folder: Path, label: str | None = None) -> FinishedRun:
         rows = read_metrics(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else []
         samples = read_samples(folder / "samples.jsonl") if (folder / "samples.jsonl").exists() else []
     except (OSError, ValueError, KeyError) as fault:
-        raise CopgkitError(
-            f"{folder}: not the folder of a finished run ({fault}). Run its recipe to the end."
-        ) from fault
+        why = f"{Path(fault.filename).name}: {fault.strerror}" if isinstance(fault, OSError) else fault
+        raise CopgkitError(f"{folder}: not the folder of a finished run ({why}). Run its recipe to the end.") from fault
     last = max((one["step"] for one in samples), default=0)
     values = recorded_values(folder / "resolved.yaml")
     return FinishedRun(
