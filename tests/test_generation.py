@@ -3,6 +3,7 @@
 import collections
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers import MistralConfig, MistralForCausalLM
 from copgkit import GenerationSettings, Group, ModelError, Prompt
 from copgkit.engine.causal_lm import CausalLMPolicy
 from copgkit.engine.codec import IntegerCodec
+from copgkit.engine.generation import rows_at_once
 from copgkit.engine.sampling import choose, stream_names, uniforms
 
 GREEDY = GenerationSettings(temperature=0)
@@ -59,6 +61,31 @@ def test_samples_depend_on_neither_batch_size_nor_order(architecture):
     assert ids(policy.generate(PROMPTS, 5, settings)) == together
     assert ids(policy.generate(PROMPTS[::-1], 5, settings)) == together[::-1]
     assert ids(policy.generate(PROMPTS[1:2], 2, settings))[0] == together[1][:2]
+
+
+def test_a_batch_has_more_rows_the_less_their_keys_and_values_take():
+    config = SimpleNamespace(num_hidden_layers=4, hidden_size=128)
+    # Keys and values of a token: 2 * 4 * 128 numbers. 2**28 bytes / (1,024 * 4 * 128) = 512 rows of 128 tokens.
+    assert rows_at_once(config, 4, 128.0) == 512
+    assert rows_at_once(config, 2, 128.0) == 1024
+    assert rows_at_once(config, 4, 1.0) == 1024
+    assert rows_at_once(config, 4, 10_000.0) == 256
+    assert rows_at_once(SimpleNamespace(), 4, 1.0) == 256
+
+
+def test_rows_per_batch_is_found_by_the_model_unless_it_is_given(monkeypatch):
+    policy = make_policy(max_completion_tokens=1)
+    sizes, complete = [], policy._complete
+
+    def spy(prompts, *rest):
+        sizes.append(len(prompts))
+        return complete(prompts, *rest)
+
+    monkeypatch.setattr(policy, "_complete", spy)
+    policy.generate(PROMPTS * 150, 2, GREEDY)
+    policy.rows_per_batch = 500
+    policy.generate(PROMPTS * 150, 2, GREEDY)
+    assert sizes == [512, 88, 250, 250, 100]
 
 
 def test_another_seed_or_number_gives_other_samples_and_a_repeated_prompt_goes_on():

@@ -24,7 +24,7 @@ from copgkit.engine import compiling, loading, ranks, sharding
 from copgkit.engine import lora as adapters
 from copgkit.engine.codec import Codec, completion_ids
 from copgkit.engine.decoding import CopyingDecoder, Decoder, find_way
-from copgkit.engine.generation import complete
+from copgkit.engine.generation import complete, rows_at_once
 from copgkit.engine.kept import KeptBatches
 from copgkit.engine.log_probs import CompletionLogProbs, Forms, in_passes
 from copgkit.engine.packing import TokenGroup
@@ -44,7 +44,8 @@ class CausalLMPolicy:
     forward. model: the transformers model inside. findings: what was found out about its fast ways at load time.
     tokens_per_forward: size of a forward pass; None is 4,096 on a CPU, where 16,384 measured a third slower, and 16,384
     elsewhere.
-    rows_per_batch: completions that are generated together; kept: where they are kept. stop: texts that end one.
+    rows_per_batch: completions that are generated together; None is 256, and up to 1,024 of a model whose keys and
+    values for them stay below 256 MiB. kept: where they are kept. stop: texts that end one.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class CausalLMPolicy:
         gradient_checkpointing: bool = False,
         compile_layers: bool = False,
         tokens_per_forward: int | None = None,
-        rows_per_batch: int = 256,
+        rows_per_batch: int | None = None,
         stop: Sequence[str] = (),
     ) -> None:
         """Takes the module as it is, but for its dropout, which is switched off. Raises ModelError if it is not causal
@@ -223,7 +224,7 @@ class CausalLMPolicy:
         fitting = [index for index in range(len(prompts)) if lengths[index] <= self.max_prompt_tokens]
         fitting.sort(key=lengths.__getitem__)  # prompts of similar length share a batch, so that little is padding
         answers: list[list[tuple[int, ...]]] = [[] for _ in prompts]
-        size = max(1, self.rows_per_batch // completions_per_prompt)
+        size = max(1, self._rows_at_once(completions_per_prompt) // completions_per_prompt)
         for start in range(0, len(fitting), size):
             chunk = fitting[start : start + size]
             written = self._complete([prompts[i] for i in chunk], [streams[i] for i in chunk], settings)
@@ -338,6 +339,16 @@ class CausalLMPolicy:
         finally:
             module.train(was_training)
         return [written[start : start + per_prompt] for start in range(0, len(written), per_prompt)]
+
+    def _rows_at_once(self, per_prompt: int) -> int:
+        """How many completions make a batch."""
+        if self.rows_per_batch is not None:
+            return self.rows_per_batch
+        prompt_share = self.max_prompt_tokens / (per_prompt if self.way.shared else 1)
+        bytes_per_number = next(self.model.parameters()).element_size()
+        return rows_at_once(
+            getattr(self.model, "config", None), bytes_per_number, self.max_completion_tokens + prompt_share
+        )
 
     def _decoder(
         self, module: torch.nn.Module, prompts: Sequence[Prompt], per_prompt: int, room: int

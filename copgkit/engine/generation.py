@@ -10,6 +10,7 @@ Legend: P prompts, N completions, R rows (completions that are still being writt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,22 @@ from copgkit.engine.sampling import choose, uniforms
 from copgkit.types import GenerationSettings
 
 _WORTH_DROPPING = 0.125  # share of finished rows from which leaving them out costs less than carrying them
+_FEW_ROWS, _MANY_ROWS = 256, 1_024
+_MODEST = 2**28  # bytes
+
+
+def rows_at_once(config: Any, bytes_per_number: int, tokens_per_row: float) -> int:
+    """How many completions are written together: 256, or up to 1,024 as long as their keys and values take no more than
+    256 MiB. A small model's steps are so short that what each costs beside its products is worth sharing.
+
+    config: the model's; heads that share keys are not counted, so that the memory is an upper bound. tokens_per_row:
+    those of a completion and its share of what is kept of its prompt.
+    """
+    layers, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
+    if not layers or not width:
+        return _FEW_ROWS
+    row = 2 * layers * width * bytes_per_number * tokens_per_row
+    return min(max(_FEW_ROWS, int(_MODEST / row)), _MANY_ROWS)
 
 
 @torch.no_grad()
