@@ -33,13 +33,14 @@ CELL = Cell(SHAPES["tiny"], prompt=6, completion=4, completions_per_prompt=4, gr
 
 def test_a_shared_prompt_counts_once():
     # 4 tokens fed: 2 + 2 * 1. Looks: 3 within the prompt, 3 of each completion's first token. Head: 4 positions.
-    layer, attention, head = 2 * (4 * 4 + 3 * 6) * 4, 4 * 2 * 9, 2 * 2 * 5 * 4
-    assert shared_prompt_flops(BY_HAND) == 3 * (layer + attention + head) == 1272
+    # The only layer is the last, and its feed-forward part is not read at the prompt's first token.
+    layer, attention, head = 2 * 4 * 4 * 4 + 2 * 3 * 6 * 3, 4 * 2 * 9, 2 * 2 * 5 * 4
+    assert shared_prompt_flops(BY_HAND) == 3 * (layer + attention + head) == 1164
 
 
 def test_a_repeated_prompt_counts_for_each_completion():
-    layer, attention, head = 2 * (4 * 4 + 3 * 6) * 3, 4 * 2 * 6, 2 * 2 * 5 * 2
-    assert repeated_prompt_flops(BY_HAND) == 3 * 2 * (layer + attention + head) == 1752
+    layer, attention, head = 2 * 4 * 4 * 3 + 2 * 3 * 6 * 2, 4 * 2 * 6, 2 * 2 * 5 * 2
+    assert repeated_prompt_flops(BY_HAND) == 3 * 2 * (layer + attention + head) == 1536
 
 
 def test_one_completion_a_prompt_shares_nothing():

@@ -162,6 +162,7 @@ def test_prompt_tokens_are_not_predicted():
     one, other = group("2 3 4", "5", "6"), group("2 3 4", "5", "6")
     policy.model.model.layers = torch.nn.ModuleList()  # without layers a token sees nothing but the one before it
     policy.model.config.num_hidden_layers = 0
+    policy.forms = replace(policy.forms, last=None)
     logp = policy.log_probs([one, other]).double()
     table = policy.model.lm_head(policy.model.model.norm(policy.model.model.embed_tokens.weight)).log_softmax(-1)
     assert logp[0].tolist() == pytest.approx(

@@ -20,6 +20,7 @@ from copgkit.engine.probing import choose_forms
 
 CPU = torch.device("cpu")
 PLAIN = Forms("separate", "full")
+FAST = Forms("blocks", "slices", last="model.layers.1.mlp")
 SIZES = {"vocab_size": 97, "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
 SIZES |= {"intermediate_size": 48, "max_position_embeddings": 64, "initializer_range": 0.3}
 GROUPED = SIZES | {"num_key_value_heads": 2}
@@ -103,6 +104,7 @@ def test_loss_and_every_gradient_are_those_of_one_row_for_each_completion(name):
     policy = make_policy(make_model(name))
     assert policy.forms.attention == MODELS[name][3]
     assert policy.forms.head == "slices"
+    assert (policy.forms.last is None) == (name in ("bert as decoder", "bloom"))
     assert not any(finding.disagrees for finding in policy.findings)
     fast = loss_and_gradients(policy, GROUPS)
     policy.forms = replace(PLAIN, window=policy.forms.window)
@@ -153,10 +155,67 @@ def test_gradient_checkpointing_recomputes_the_same_blocks():
 
 def test_bfloat16_weights_take_the_fast_way_too():
     policy = make_policy(make_model().to(torch.bfloat16))
-    assert policy.forms == Forms("blocks", "slices")
+    assert policy.forms == FAST
     rough = policy.log_probs(GROUPS)
     policy.forms = PLAIN
     torch.testing.assert_close(rough, policy.log_probs(GROUPS), rtol=0.02, atol=0.3)
+
+
+# --- the last layer --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tokens_of_layers(monkeypatch):
+    """How many tokens the feed-forward part of each layer computed in each forward pass, by layer."""
+    seen = []
+    real = transformers.models.llama.modeling_llama.LlamaMLP.forward
+
+    def forward(self, hidden):
+        seen.append(hidden[..., 0].numel())
+        return real(self, hidden)
+
+    monkeypatch.setattr(transformers.models.llama.modeling_llama.LlamaMLP, "forward", forward)
+    return seen
+
+
+@pytest.mark.parametrize("attention", ["blocks", "mask", "separate"])
+def test_the_last_feed_forward_part_computes_only_what_is_read(attention, tokens_of_layers):
+    policy = make_policy()
+    policy.forms = replace(policy.forms, attention=attention)
+    tokens_of_layers.clear()
+    policy.log_probs(GROUPS).sum().backward()
+    repeated = attention == "separate"
+    ends_of_prompts = sum(len(one.completions) if repeated else 1 for one in GROUPS)
+    fed = sum(len(completion.token_ids) - 1 for one in GROUPS for completion in one.completions)
+    assert tokens_of_layers[0] >= sum(policy.forward_tokens([one]) for one in GROUPS)
+    assert tokens_of_layers[1:] == [ends_of_prompts + fed]
+
+
+def test_what_recomputes_layers_finds_them_as_they_are(tokens_of_layers):
+    policy = make_policy(gradient_checkpointing=True)
+    tokens_of_layers.clear()
+    policy.log_probs(GROUPS).sum().backward()
+    assert len(tokens_of_layers) == 4
+    assert len(set(tokens_of_layers)) == 1
+    with torch.no_grad():  # as a reference, it gives the same digits whatever training does
+        assert torch.equal(policy.log_probs(GROUPS), make_policy().log_probs(GROUPS))
+
+
+def test_a_feed_forward_part_that_looks_at_other_tokens_stays_whole():
+    model = make_model()
+
+    class Mixing(torch.nn.Module):
+        def __init__(self, part):
+            super().__init__()
+            self.part = part
+
+        def forward(self, hidden):
+            return self.part(hidden) + 0.1 * hidden.cumsum(1)
+
+    model.model.layers[-1].mlp = Mixing(model.model.layers[-1].mlp)
+    forms, findings = choose_forms(model, CPU, 20, 20)
+    assert forms == Forms("separate", "slices")
+    assert any(finding.disagrees and "feed-forward" in finding.text for finding in findings)
 
 
 # --- packing ---------------------------------------------------------------------------------------------------------
@@ -342,7 +401,7 @@ def test_the_probe_leaves_no_gradient_and_the_random_state_as_it_was():
 
 def test_a_frozen_model_is_probed_without_gradients():
     forms, _ = choose_forms(make_model().requires_grad_(False), CPU, 20, 20)
-    assert forms == Forms("blocks", "slices")
+    assert forms == FAST
 
 
 # --- budgets ---------------------------------------------------------------------------------------------------------

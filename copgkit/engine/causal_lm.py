@@ -83,6 +83,7 @@ class CausalLMPolicy:
         self._compiled = False
         if gradient_checkpointing:
             loading.checkpoint_gradients(module)
+            self.module.layers_as_they_are = True
         if compile_layers:
             self.compile_layers()
 
@@ -242,6 +243,8 @@ class CausalLMPolicy:
         limits = (self.max_prompt_tokens, self.max_completion_tokens)
         self.findings.append(try_compiled(self.model, self.forms, self.device, *limits))
         self._compiled = not self.findings[-1].disagrees
+        if self._compiled:
+            self._unwrapped().layers_as_they_are = True
 
     def frozen_copy(self) -> CausalLMPolicy:
         """The reference: the weights as they are now, without gradients. Prompts stay tokenised for both.

@@ -6,8 +6,10 @@
 
 Three ways to attend, the first that a model takes: "blocks" (engine/shared_attention.py, on a CPU), "mask" (a block
 mask for SDPA, eager or flex attention), "separate" (every completion repeats its prompt). Three ways from hidden states
-to log-probabilities: "slices" (engine/output_head.py), "narrow" (logits at completion tokens only), "full".
-Legend: B completions, N completion tokens of all of them, R rows, T tokens, V vocabulary.
+to log-probabilities: "slices" (engine/output_head.py), "narrow" (logits at completion tokens only), "full". And the
+last layer's feed-forward part is needed only where a completion's token is predicted.
+Legend: B completions, N completion tokens of all of them, M positions that predict any, R rows, T tokens, V vocabulary,
+D hidden.
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ Head = Literal["slices", "narrow", "full"]
 
 @dataclass(frozen=True)
 class Forms:
-    """How a model computes log-probabilities. window: how far its sliding layers see, if they see less than all."""
+    """How a model computes log-probabilities. window: how far its sliding layers see, if they see less than all. last:
+    the name of the last layer's feed-forward part, if that is computed only where its output is read."""
 
     attention: Attention
     head: Head
     window: int | None = None
+    last: str | None = None
 
     def pack(self, groups: Sequence[TokenGroup], device: torch.device) -> Pack:
         """Groups ready for one forward pass."""
@@ -53,17 +57,23 @@ class Forms:
 
 
 class CompletionLogProbs(torch.nn.Module):
-    """A causal language model whose forward gives log-probabilities, so that wrappers see everything in one forward."""
+    """A causal language model whose forward gives log-probabilities, so that wrappers see everything in one forward.
+
+    layers_as_they_are: with gradients, the layers are left alone: what recomputes or compiles them does not know of
+    hooks that come and go.
+    """
 
     def __init__(self, model: torch.nn.Module, forms: Forms) -> None:
         super().__init__()
         self.model = model
         self.forms = forms
+        self.layers_as_they_are = False
 
     def forward(self, pack: Pack, with_entropy: bool = False) -> tuple[Tensor, Tensor | None]:
         """ln pi(completion | prompt) in nats [B], float32 at least; and, if wanted, the entropies of the next-token
         distributions in nats, summed over a completion's tokens [B], without gradient."""
-        logp_N, entropy_N = self._of_tokens(pack, with_entropy)
+        with _only_where_read(self._last_feed_forward(), pack.read_M):
+            logp_N, entropy_N = self._of_tokens(pack, with_entropy)
         return _sums(logp_N, pack), None if entropy_N is None else _sums(entropy_N, pack)
 
     def _of_tokens(self, pack: Pack, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
@@ -86,6 +96,11 @@ class CompletionLogProbs(torch.nn.Module):
             input_ids=pack.ids_RT, position_ids=pack.position_RT, use_cache=False, **self._who_sees_whom(pack)
         ).logits
         return logits
+
+    def _last_feed_forward(self) -> torch.nn.Module | None:
+        if self.forms.last is None or (self.layers_as_they_are and torch.is_grad_enabled()):
+            return None
+        return self.model.get_submodule(self.forms.last)
 
     def _who_sees_whom(self, pack: Pack) -> dict[str, Any]:
         if pack.real_RT is not None:
@@ -211,3 +226,27 @@ def _instead_of(head: torch.nn.Module) -> Iterator[list[Tensor]]:
         yield seen
     finally:
         handle.remove()
+
+
+@contextmanager
+def _only_where_read(part: torch.nn.Module | None, read_M: Tensor) -> Iterator[None]:
+    """A part that works on each token by itself computes these flat positions only; zeros stand elsewhere."""
+    if part is None:
+        yield
+        return
+    shapes: list[torch.Size] = []
+
+    def narrow(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        shapes.append(inputs[0].shape)
+        return (inputs[0].flatten(0, 1)[read_M][None], *inputs[1:])
+
+    def widen(_: torch.nn.Module, inputs: tuple[Tensor, ...], output_1MD: Tensor) -> Tensor:
+        shape = shapes.pop()
+        return output_1MD.new_zeros(shape).flatten(0, 1).index_copy(0, read_M, output_1MD[0]).view(shape)
+
+    handles = [part.register_forward_pre_hook(narrow), part.register_forward_hook(widen)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

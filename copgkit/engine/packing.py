@@ -6,8 +6,8 @@
 
 A completion sees its prompt and itself, so its log-probability is what it would be alone. Its last token is only
 predicted, never fed.
-Legend: G groups, B completions of all groups, R rows, T tokens a row, N completion tokens that are predicted;
-P, M, C: fed tokens of the longest prompt, of a group's completions together, of the longest completion.
+Legend: G groups, B completions of all groups, R rows, T tokens a row, N completion tokens that are predicted, M
+positions that predict any, S stretches, L tokens of the longest.
 """
 
 from __future__ import annotations
@@ -142,8 +142,9 @@ class Pack:
     """One forward pass.
 
     ids_RT, position_RT: what is fed. predictor_N: flat position whose output predicts token n; target_N: its id;
-    completion_N: which completion it belongs to, of num_completions. Exactly one of blocks (a row of groups),
-    segment_RT (a row a group: 0 prompt, k its k-th completion, -1 padding) and real_RT (a row a completion) is given.
+    completion_N: which completion it belongs to, of num_completions. read_M: the positions that predict any, each once.
+    Exactly one of blocks (a row of groups), segment_RT (a row a group: 0 prompt, k its k-th completion, -1 padding) and
+    real_RT (a row a completion) is given.
     """
 
     ids_RT: Tensor
@@ -152,6 +153,7 @@ class Pack:
     target_N: Tensor
     completion_N: Tensor
     num_completions: int
+    read_M: Tensor
     blocks: Blocks | None = None
     segment_RT: Tensor | None = None
     real_RT: Tensor | None = None
@@ -191,6 +193,7 @@ def pack_shared(groups: Sequence[TokenGroup], device: torch.device, one_row: boo
         target_N=_targets(groups, device),
         completion_N=torch.tensor(owners, dtype=torch.long, device=device),
         num_completions=len(own_starts),
+        read_M=_each_once(predictors, device),
         blocks=_blocks(groups, starts, own_starts, device) if one_row else None,
         segment_RT=None if one_row else _rows(segments, width, -1, device),
     )
@@ -212,6 +215,7 @@ def pack_separate(groups: Sequence[TokenGroup], device: torch.device) -> Pack:
         target_N=_targets(groups, device),
         completion_N=torch.tensor([r for r, (_, ids) in enumerate(rows) for _ in ids], dtype=torch.long, device=device),
         num_completions=len(rows),
+        read_M=_each_once(predictors, device),
         real_RT=_rows([[1] * len(row) for row in fed], width, 0, device),
     )
 
@@ -268,6 +272,11 @@ def _blocks(
         own=Spans.of([own_starts[b] for b in fed], [own[b] for b in fed], device) if fed else None,
         group_of_tail=torch.tensor(with_tail, dtype=torch.long, device=device),
     )
+
+
+def _each_once(predictors: Sequence[int], device: torch.device) -> Tensor:
+    """A prompt's last token predicts the first of every completion."""
+    return torch.tensor(sorted(set(predictors)), dtype=torch.long, device=device)
 
 
 def _targets(groups: Sequence[TokenGroup], device: torch.device) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from copgkit.engine import compiling, shared_attention
-from copgkit.engine.loading import is_coarse
+from copgkit.engine.loading import is_coarse, layers
 from copgkit.engine.log_probs import CompletionLogProbs, Forms, output_head
 from copgkit.engine.packing import TokenGroup
 
@@ -65,6 +65,10 @@ def choose_forms(
             break
         if with_own:
             _set_attention(model, "sdpa")
+    if (last := _last_feed_forward(model)) is not None:
+        candidate = replace(chosen, last=last)
+        if _agrees(model, candidate, groups, device, wanted, findings):
+            chosen = candidate
     return chosen, [Finding(_NAMES[chosen.attention]), *findings]
 
 
@@ -74,6 +78,7 @@ def try_compiled(
     """Compiles the model's layers, and undoes it if that gives other numbers for rows of two shapes. Takes a minute or
     more. Raises ModelError where nothing can be compiled."""
     groups = _rows(model, max_prompt_tokens, max_completion_tokens, reach=0)
+    forms = replace(forms, last=None)  # as training then has them
     wanted = [_measured(model, forms, some, device) for some in (groups, groups[:2])]
     compiling.compile_layers(model, device)
     before = compiling.graphs()
@@ -109,6 +114,13 @@ def _attentions(model: torch.nn.Module, forms: Forms, device: torch.device) -> I
         yield replace(forms, attention="mask")
 
 
+def _last_feed_forward(model: torch.nn.Module) -> str | None:
+    """The name of the last layer's feed-forward part, where it has the usual one."""
+    found = layers(model)
+    part = getattr(found[-1], "mlp", None) if found else None
+    return next((name for name, module in model.named_modules() if module is part), None)
+
+
 def _agrees(
     model: torch.nn.Module,
     forms: Forms,
@@ -118,7 +130,9 @@ def _agrees(
     findings: list[Finding],
 ) -> bool:
     """Whether the forms give what is wanted; if not, why not is added to the findings."""
-    way = forms.attention if forms.attention != "separate" else forms.head
+    way: str = forms.attention if forms.attention != "separate" else forms.head
+    if forms.last is not None:
+        way = "last feed-forward part only where it is read"
     try:
         found = _measured(model, forms, groups, device)
     except _REFUSALS as refusal:
