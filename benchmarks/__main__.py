@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import options as command_line
 from benchmarks import page
+from copgkit.cli.machine import keep_freed_memory
 
 SECTIONS = ("training", "memory", "loop", "scaling", "processes", "generation", "on-policy", "scoring", "parity")
 
@@ -30,6 +31,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    keep_freed_memory()  # as copgkit's command does; here both programs gain by it
     warnings.filterwarnings("ignore", category=FutureWarning)  # of TRL's and transformers' own settings
     record: dict[str, Any] = {}
     for section in given.sections or SECTIONS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -286,6 +287,32 @@ def test_threads_wait_briefly_unless_the_user_says_how_long(monkeypatch, copgkit
         monkeypatch.setenv(name, value)
     copgkit_command("--version")
     assert os.environ.get("GOMP_SPINCOUNT") == patience
+
+
+ROUNDS_OF_BLOCKS = """
+import resource, torch
+from copgkit.cli.machine import keep_freed_memory
+keep_freed_memory()
+def use(): return [torch.empty(2**22).fill_(1) for _ in range(8)]
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5): use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
+def test_freed_memory_is_kept_unless_the_user_says_otherwise():
+    def faults(**said):
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+        ended = subprocess.run(
+            [sys.executable, "-c", ROUNDS_OF_BLOCKS], env=plain | said, capture_output=True, text=True, check=True
+        )
+        return int(ended.stdout)
+
+    pages = 5 * 8 * 2**24 // resource.getpagesize()
+    assert faults() < pages / 20
+    assert faults(MALLOC_TRIM_THRESHOLD_="131072") > pages / 2
 
 
 def test_a_dry_run_says_what_a_run_would_do_and_does_nothing(copgkit_command, tmp_path, monkeypatch):

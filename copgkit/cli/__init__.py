@@ -20,6 +20,7 @@ from copgkit.cli.check import check
 from copgkit.cli.compare import compare
 from copgkit.cli.describe import describe
 from copgkit.cli.inspect import inspect
+from copgkit.cli.machine import keep_freed_memory, wait_briefly
 from copgkit.cli.new import new
 from copgkit.cli.plugins import plugins
 from copgkit.cli.run import run
@@ -72,24 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     status = BUG
     end_at_once(lambda: status)
     end_with_parent()
-    _wait_briefly()
+    wait_briefly()
+    keep_freed_memory()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(_status([word for word in given if word != "--debug"], debug="--debug" in given))
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
         raise
-
-
-def _wait_briefly() -> None:
-    """Lets torch's threads sleep after some microseconds of waiting for each other, unless the user says how long.
-
-    By default they go on asking for milliseconds. Where another program keeps a core busy, that is most of the time:
-    64 prompts of tldr.yaml took 42 to 46 s to complete on two crowded cores, and 7 to 8 s so; on idle ones 0.64 to 0.70
-    against 0.69 to 0.72. The library of the threads reads this when torch is imported.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _status(arguments: list[str], debug: bool) -> int:
