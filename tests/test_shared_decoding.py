@@ -156,6 +156,20 @@ def test_the_prompts_of_a_group_are_read_once_and_kept_once(monkeypatch):
     assert held == read == [len(PROMPTS)]
 
 
+def test_of_a_prompt_the_last_feed_forward_part_computes_the_last_token_only():
+    policy, tokens = policy_of("llama"), {"first": [], "last": []}
+    for which, layer in (("first", policy.model.model.layers[0]), ("last", policy.model.model.layers[-1])):
+        layer.mlp.gate_proj.register_forward_hook(
+            lambda part, given, output, which=which: tokens[which].append(output.shape[:-1].numel())
+        )
+    samples(policy, per_prompt=2)
+    longest = max(len(policy.codec.prompt_ids(prompt)) for prompt in PROMPTS)
+    assert tokens["first"][0] == longest * len(PROMPTS)
+    assert tokens["last"][0] == len(PROMPTS)
+    assert tokens["first"][1:] == tokens["last"][1:]
+    assert len(tokens["last"]) > 5
+
+
 def test_prompts_whose_rows_have_ended_are_dropped():
     policy = policy_of("llama")
     decoder, _ = SharedDecoder.after(

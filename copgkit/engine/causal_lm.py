@@ -359,7 +359,8 @@ class CausalLMPolicy:
         """What writes per_prompt rows for each prompt, after the prompts were read, and the logits of first tokens."""
         ids, counts = [self.codec.prompt_ids(prompt) for prompt in prompts], [per_prompt] * len(prompts)
         if self.way.shared:
-            return SharedDecoder.after(module, ids, counts, self.device, self._narrow, self.tokens_per_forward)
+            budget, last = self.tokens_per_forward, self.forms.last
+            return SharedDecoder.after(module, ids, counts, self.device, self._narrow, budget, last)
         return CopyingDecoder.after(module, ids, counts, room, self.device, self._narrow)
 
     def _completion(self, prompt: Prompt, ids: tuple[int, ...]) -> Completion:

@@ -72,7 +72,7 @@ class CompletionLogProbs(torch.nn.Module):
     def forward(self, pack: Pack, with_entropy: bool = False) -> tuple[Tensor, Tensor | None]:
         """ln pi(completion | prompt) in nats [B], float32 at least; and, if wanted, the entropies of the next-token
         distributions in nats, summed over a completion's tokens [B], without gradient."""
-        with _only_where_read(self._last_feed_forward(), pack.read_M):
+        with only_where_read(self.model, self._last_feed_forward(), pack.read_M):
             logp_N, entropy_N = self._of_tokens(pack, with_entropy)
         return _sums(logp_N, pack), None if entropy_N is None else _sums(entropy_N, pack)
 
@@ -97,10 +97,8 @@ class CompletionLogProbs(torch.nn.Module):
         ).logits
         return logits
 
-    def _last_feed_forward(self) -> torch.nn.Module | None:
-        if self.forms.last is None or (self.layers_as_they_are and torch.is_grad_enabled()):
-            return None
-        return self.model.get_submodule(self.forms.last)
+    def _last_feed_forward(self) -> str | None:
+        return None if self.layers_as_they_are and torch.is_grad_enabled() else self.forms.last
 
     def _who_sees_whom(self, pack: Pack) -> dict[str, Any]:
         if pack.real_RT is not None:
@@ -229,11 +227,13 @@ def _instead_of(head: torch.nn.Module) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def _only_where_read(part: torch.nn.Module | None, read_M: Tensor) -> Iterator[None]:
-    """A part that works on each token by itself computes these flat positions only; zeros stand elsewhere."""
-    if part is None:
+def only_where_read(model: torch.nn.Module, name: str | None, read_M: Tensor) -> Iterator[None]:
+    """The part of this name, which works on each token by itself, computes these flat positions only; zeros stand
+    elsewhere. None: no part is left out of anything."""
+    if name is None:
         yield
         return
+    part = model.get_submodule(name)
     shapes: list[torch.Size] = []
 
     def narrow(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -30,6 +30,7 @@ from transformers import DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from copgkit.engine.cache import SharedLayer, cache_of, is_plain
+from copgkit.engine.log_probs import only_where_read
 from copgkit.engine.packing import PAD
 
 _WORTH_DROPPING = (
@@ -101,19 +102,22 @@ class SharedDecoder:
     @classmethod
     def after(
         cls,
-        module: Callable[..., Any],
+        module: torch.nn.Module,
         prompts: Sequence[Sequence[int]],
         counts: Sequence[int],
         device: torch.device,
         narrow: bool,
         tokens_per_forward: int,
+        last: str | None = None,
     ) -> tuple[SharedDecoder, Tensor]:
         """The decoder after the prompts, with counts[p] rows for prompt p, and the logits of their first tokens [R, V].
 
         Prompts are read once, about tokens_per_forward tokens at a time, padding included: give them sorted by length.
+        last: the part of the module that need not compute more than the prompts' last tokens (`Forms.last`).
         Raises NotShareable if the module's cache is of another kind.
         """
-        read = [_read_prompts(module, prompts[part], device, narrow) for part in _parts(prompts, tokens_per_forward)]
+        several = (prompts[part] for part in _parts(prompts, tokens_per_forward))
+        read = [_read_prompts(module, some, device, narrow, last) for some in several]
         layers = [
             SharedLayer(*_stacked(parts), sum(counts)) for parts in zip(*(states for states, _ in read), strict=True)
         ]
@@ -192,7 +196,7 @@ def _attention(module: Any, attend: Callable[..., Any]) -> Iterator[None]:
 
 
 def _read_prompts(
-    module: Callable[..., Any], prompts: Sequence[Sequence[int]], device: torch.device, narrow: bool
+    module: torch.nn.Module, prompts: Sequence[Sequence[int]], device: torch.device, narrow: bool, last: str | None
 ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
     """Keys and values of every layer, each [P, H, T, D], and the logits behind each prompt's last token [P, V]."""
     longest = max(len(ids) for ids in prompts)
@@ -200,7 +204,8 @@ def _read_prompts(
     last_P1 = torch.tensor([[len(ids) - 1] for ids in prompts], device=device)
     last_PT = torch.arange(longest, device=device) == last_P1
     more = {"logits_to_keep": last_PT} if narrow else {}
-    output = module(input_ids=ids_PT, use_cache=True, **more)
+    with only_where_read(module, last, last_PT.flatten().nonzero()[:, 0]):
+        output = module(input_ids=ids_PT, use_cache=True, **more)
     cache = cache_of(output)
     if not is_plain(cache):
         raise NotShareable("its cache holds more than plain keys and values")
