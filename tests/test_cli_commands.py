@@ -315,6 +315,16 @@ def test_freed_memory_is_kept_unless_the_user_says_otherwise():
     assert faults(MALLOC_TRIM_THRESHOLD_="131072") > pages / 2
 
 
+def test_the_interpreter_ends_without_a_search_for_cycles(tmp_path):
+    code = (
+        "import atexit, gc; from copgkit.cli import main; log = open('log', 'w'); log.write('kept')\n"
+        "atexit.register(lambda: print('frozen', gc.get_freeze_count() > 0)); main(['--version'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert ended.stdout.splitlines()[-1] == "frozen True"
+    assert (tmp_path / "log").read_text() == "kept"  # a file that a plugin left open
+
+
 def test_a_dry_run_says_what_a_run_would_do_and_does_nothing(copgkit_command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("copgkit.missing.missing_scores", lambda resolved, progress: [])

@@ -20,7 +20,7 @@ from copgkit.cli.check import check
 from copgkit.cli.compare import compare
 from copgkit.cli.describe import describe
 from copgkit.cli.inspect import inspect
-from copgkit.cli.machine import keep_freed_memory, wait_briefly
+from copgkit.cli.machine import end_without_search, keep_freed_memory, wait_briefly
 from copgkit.cli.new import new
 from copgkit.cli.plugins import plugins
 from copgkit.cli.run import run
@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     status = BUG
     end_at_once(lambda: status)
     end_with_parent()
+    end_without_search()
     wait_briefly()
     keep_freed_memory()
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -1,7 +1,9 @@
-"""What a command asks of the machine's threads and memory before torch is there. The user's own settings go first."""
+"""What a command asks of threads, memory and the interpreter before torch is there. The user's settings go first."""
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's numbers for what mallopt sets
@@ -36,3 +38,9 @@ def keep_freed_memory() -> None:
         return
     mallopt(_MMAP_THRESHOLD, 2**25)
     mallopt(_TRIM_THRESHOLD, 2**30)
+
+
+def end_without_search() -> None:
+    """Has the interpreter end without looking for unreachable cycles, which it does several times: through a million
+    objects of torch and transformers that takes 1.2 s. What is reachable is taken apart and closed as ever."""
+    atexit.register(gc.freeze)
