@@ -16,6 +16,7 @@ from copgkit.errors import CopgkitError, DataError
 from copgkit.progress import Progress
 from copgkit.recipe import Part, ResolvedRecipe
 from copgkit.samplers import Generator, Sampler, SamplerContext
+from copgkit.starting import collection_paused
 from copgkit.types import Prompt
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Assembly:
     kept: Mapping[str, KeptBatches] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _silence_progress_of_libraries()
+        with collection_paused():  # they are imported here, if they were not before
+            _silence_progress_of_libraries()
 
     def context(self, part: Part) -> Context:
         """What a component is told of the run."""

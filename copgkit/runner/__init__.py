@@ -22,6 +22,7 @@ from copgkit.runner.identity import identity_of
 from copgkit.runner.opening import Opened, open_folder
 from copgkit.runner.phases import Run
 from copgkit.runner.record import RunResult, finished_result
+from copgkit.starting import collection_paused
 from copgkit.store import Checkpoints, RunLock, says_full
 
 __all__ = ["RunResult", "run"]
@@ -48,7 +49,8 @@ def run(
     Processes that were launched together (`copgkit run --processes`, `accelerate launch`) each call this, share the
     work and all get the result; the main one alone shows progress and writes the folder.
     """
-    from copgkit.engine import ranks
+    with collection_paused():
+        from copgkit.engine import ranks
 
     resolved = load_recipe(recipe, set)
     with interrupts.heeded(), ranks.joined():

@@ -18,6 +18,7 @@ from copgkit.progress import Progress
 from copgkit.recipe import ResolvedRecipe
 from copgkit.reference_shelf import reference_shelf
 from copgkit.samplers import Sampler
+from copgkit.starting import collection_paused
 from copgkit.store import RunFolder, ScoreStore
 from copgkit.types import GenerationSettings, Prompt
 
@@ -54,6 +55,7 @@ class Parts:
     examination: Examination
 
     @classmethod
+    @collection_paused()
     def of(
         cls,
         resolved: ResolvedRecipe,
