@@ -1,4 +1,4 @@
-"""Layers of a key/value cache that have their room from the start: copies for every row, or a prompt shared by many.
+"""Layers of a key/value cache that have room before it is written: copies for every row, or a prompt shared by many.
 
 transformers' DynamicLayer copies all keys and values at every token. On a CPU that copying was 84 % of the time of
 generation (2.2 M-parameter Llama, 64 rows); writing into room made before takes it away.

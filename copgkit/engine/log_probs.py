@@ -229,7 +229,7 @@ def _instead_of(head: torch.nn.Module) -> Iterator[list[Tensor]]:
 @contextmanager
 def only_where_read(model: torch.nn.Module, name: str | None, read_M: Tensor) -> Iterator[None]:
     """The part of this name, which works on each token by itself, computes these flat positions only; zeros stand
-    elsewhere. None: no part is left out of anything."""
+    elsewhere. None: everything is computed everywhere."""
     if name is None:
         yield
         return

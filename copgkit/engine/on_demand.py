@@ -31,11 +31,8 @@ class OnDemand:
         if self._load is None:
             return []
         if self._policy is not None:
-            for weight in self._policy.parameters():  # modules that know each other are freed only when Python looks
-                weight.data = weight.new_empty(0)
+            self._policy.release()  # modules that know each other would be freed only when Python looks for cycles
             self._policy = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         return ["the reference"]
 
     @property

@@ -52,6 +52,11 @@ class FrozenPolicy(Protocol):
         `parameters()`. All processes enter and leave."""
         ...
 
+    def release(self) -> object:
+        """Frees the memory of its weights, unless they are another policy's. Only what can load them again may be asked
+        afterwards."""
+        ...
+
 
 class Policy(Protocol):
     """A causal language model or a tabular softmax; one training loop serves both.
@@ -101,6 +106,10 @@ class Policy(Protocol):
 
     def whole(self) -> AbstractContextManager[None]:
         """As `FrozenPolicy.whole`."""
+        ...
+
+    def release(self) -> object:
+        """As `FrozenPolicy.release`."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -135,6 +135,9 @@ class TabularPolicy:
         """Every process has the whole table."""
         return nullcontext()
 
+    def release(self) -> None:
+        """A table takes little; it stays."""
+
     def save(self, folder: Path) -> None:
         """Writes arms, reference probabilities and the logits of every state to `tabular.json`."""
         if not ranks.is_main():
