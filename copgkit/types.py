@@ -82,6 +82,8 @@ class Completion:
     token_ids: the generated ids, end-of-sequence included when it was produced; None when only text is known.
     finished: False when generation stopped at the length limit, so that the end-of-sequence token is missing.
     recorded_scores: the scores that came with the data.
+    log_prob: ln pi(y|x) in nats of the model that wrote it, as that then was; None where nobody knows. It is no part of
+    what a completion is: not compared, as its last digits depend on the batch, and not written to files.
     """
 
     prompt: Prompt
@@ -89,6 +91,7 @@ class Completion:
     token_ids: tuple[int, ...] | None = None
     finished: bool = True
     recorded_scores: Mapping[str, float | Score] = field(default_factory=dict)
+    log_prob: float | None = field(default=None, compare=False, repr=False)
 
 
 PairWeights = tuple[tuple[float, ...], ...]

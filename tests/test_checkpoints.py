@@ -210,7 +210,7 @@ def test_without_flock_the_file_is_the_lock(tmp_path):
 
 
 def test_batches_of_completions_are_found_again_but_for_a_damaged_line(tmp_path, warnings):
-    batches = {str(n): [(n, 1, 2), (n,)] for n in range(4)}
+    batches = {str(n): [((n, 1, 2), -1 / (n + 3)), ((n,), None)] for n in range(4)}
     written = WrittenBatches(tmp_path / "kept/rank-0.jsonl", warnings.append)
     assert written.find("0") is None
     for name, rows in batches.items():

@@ -3,8 +3,21 @@
 import math
 
 import pytest
+import torch
+from test_causal_lm import make_policy
 
-from copgkit import Context, DataError, Evaluation, Evaluator, GenerationSettings, Prompt, RewardSource, Sample, Score
+from copgkit import (
+    Context,
+    DataError,
+    Evaluation,
+    Evaluator,
+    GenerationSettings,
+    Group,
+    Prompt,
+    RewardSource,
+    Sample,
+    Score,
+)
 from copgkit.engine.evaluation import Examination
 from copgkit.engine.scoring import Judge, Panel
 from copgkit.engine.tabular import TabularPolicy
@@ -27,12 +40,12 @@ class Keeps(Evaluator):
         return {}
 
 
-def _examination(samples_per_prompt, evaluator):
-    policy = TabularPolicy(["a", "b", "c"], [1, 1, 2])
+def _examination(samples_per_prompt, evaluator, policy=None, prompts=tuple(f"prompt {n}" for n in range(20))):
+    policy = TabularPolicy(["a", "b", "c"], [1, 1, 2]) if policy is None else policy
     return Examination(
         policy=policy,
         reference=policy.frozen_copy(),
-        prompts=[Prompt(f"prompt {n}") for n in range(20)],
+        prompts=[Prompt(text) for text in prompts],
         panel=Panel([Judge("unit-tests", IsB())]),
         evaluators=[evaluator],
         settings=GenerationSettings(seed=3),
@@ -62,6 +75,24 @@ def test_every_sample_of_the_policy_has_a_score_and_a_log_ratio_of_its_own():
     for sample in (sample for row in keeps.seen.by_prompt for sample in row):
         assert sample.log_ratio == pytest.approx(expected[sample.completion.text])
         assert sample.reward == float(sample.completion.text == "b")
+
+
+def test_a_language_model_reads_nothing_again_that_it_has_just_written(monkeypatch):
+    keeps, policy = Keeps(), make_policy()
+    examination = _examination(3, keeps, policy, ["2 3 4", "8", "5 6 7 9"])
+    examination.hold(0)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.mul_(1.1)
+    monkeypatch.setattr(policy, "log_probs", lambda groups: pytest.fail("it was read again"))
+    examination.hold(1)
+    groups = [Group(row[0].completion.prompt, tuple(one.completion for one in row)) for row in keeps.seen.by_prompt]
+    monkeypatch.undo()
+    with torch.no_grad():
+        wanted = policy.log_probs(groups).double() - examination.reference.log_probs(groups).double()
+    ratios = torch.tensor([[one.log_ratio for one in row] for row in keeps.seen.by_prompt], dtype=torch.float64)
+    assert wanted.abs().max() > 0.1
+    torch.testing.assert_close(ratios, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_pass_at_k_is_the_chance_that_a_draw_of_k_holds_one_that_passes():

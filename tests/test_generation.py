@@ -11,6 +11,7 @@ from test_causal_lm import ARCHITECTURES, EOS, make_module, make_policy, slow_lo
 from transformers import MistralConfig, MistralForCausalLM
 
 from copgkit import GenerationSettings, Group, ModelError, Prompt
+from copgkit.engine import causal_lm
 from copgkit.engine.causal_lm import CausalLMPolicy
 from copgkit.engine.codec import IntegerCodec
 from copgkit.engine.generation import rows_at_once
@@ -86,6 +87,55 @@ def test_rows_per_batch_is_found_by_the_model_unless_it_is_given(monkeypatch):
     policy.rows_per_batch = 500
     policy.generate(PROMPTS * 150, 2, GREEDY)
     assert sizes == [512, 88, 250, 250, 100]
+
+
+# --- log-probabilities ----------------------------------------------------------------------------------------------
+
+
+def written_and_passed(policy, settings):
+    rows = policy.generate(PROMPTS, 5, settings)
+    groups = [Group(prompt, tuple(row)) for prompt, row in zip(PROMPTS, rows, strict=True)]
+    with torch.no_grad():
+        return [[one.log_prob for one in row] for row in rows], policy.log_probs(groups).tolist()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 0.0])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_completion_knows_the_log_probability_with_which_it_was_written(architecture, temperature):
+    policy = make_policy(architecture)
+    written, passed = written_and_passed(policy, GenerationSettings(temperature, 0.9, seed=4))
+    torch.testing.assert_close(torch.tensor(written), torch.tensor(passed), rtol=1e-5, atol=1e-5)
+    policy.rows_per_batch = 7  # rows end, prompts are dropped, and the rest goes on
+    fewer, _ = written_and_passed(policy, GenerationSettings(temperature, 0.9, seed=4))
+    torch.testing.assert_close(torch.tensor(fewer), torch.tensor(passed), rtol=1e-5, atol=1e-5)
+
+
+def test_a_log_probability_that_a_pass_does_not_give_is_not_known(monkeypatch):
+    policy = make_policy()
+    passes, graphs = causal_lm.in_passes, []
+
+    def known_beside_a_pass_that_is_off_by(share):
+        def off(*given):
+            logp = passes(*given)
+            graphs.append(logp.requires_grad)
+            return logp * (1 + share)
+
+        monkeypatch.setattr(causal_lm, "in_passes", off)
+        return {one.log_prob is not None for row in policy.generate(PROMPTS, 3, GenerationSettings()) for one in row}
+
+    assert known_beside_a_pass_that_is_off_by(5e-4) == {False}
+    assert known_beside_a_pass_that_is_off_by(5e-6) == {True}
+    assert graphs == [False, False]  # with a graph, processes would wait for each other
+
+
+def test_what_is_written_with_sixteen_bits_is_read_again_for_its_log_probability():
+    policy = make_policy()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert policy.generate(PROMPTS[:1], 2, GenerationSettings())[0][0].log_prob is None
+    coarse = CausalLMPolicy(
+        make_module().bfloat16(), IntegerCodec((EOS,)), max_prompt_tokens=20, max_completion_tokens=20
+    )
+    assert coarse.generate(PROMPTS[:1], 2, GenerationSettings())[0][0].log_prob is None
 
 
 def test_another_seed_or_number_gives_other_samples_and_a_repeated_prompt_goes_on():
@@ -194,7 +244,7 @@ LOGITS = torch.tensor([[0.5, 0.2, 0.3, 0.0]]).log()
 
 
 def chosen(uniform, temperature=1.0, top_p=1.0):
-    return choose(LOGITS, torch.tensor([uniform], dtype=torch.float64), temperature, top_p).item()
+    return choose(LOGITS, torch.tensor([uniform], dtype=torch.float64), temperature, top_p)[0].item()
 
 
 def test_a_uniform_number_is_looked_up_in_the_cumulated_probabilities():
@@ -215,6 +265,15 @@ def test_top_p_keeps_the_likeliest_tokens_that_hold_the_mass():
     assert [chosen(u, top_p=0.6) for u in (0.0, 0.624, 0.626, 0.999)] == [0, 0, 2, 2]
     assert {chosen(u / 100, top_p=0.4) for u in range(100)} == {0}
     assert {chosen(u / 100, top_p=0.9) for u in range(100)} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (1.0, 0.6), (0.5, 1.0), (2.0, 0.9), (0.0, 1.0)])
+def test_a_token_s_log_probability_is_the_model_s_own_however_it_is_drawn(temperature, top_p):
+    logits = torch.randn(50, 9, generator=torch.Generator().manual_seed(1)) * 3
+    uniform = torch.rand(50, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    token, logp = choose(logits, uniform, temperature, top_p)
+    wanted = logits.double().log_softmax(-1)[torch.arange(50), token]
+    torch.testing.assert_close(logp, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_streams_are_named_by_seed_content_and_number():

@@ -8,6 +8,7 @@ import yaml
 import copgkit
 import copgkit.runner.phases
 from copgkit import CopgkitError, RecipeError
+from copgkit.engine import causal_lm
 from copgkit.engine.causal_lm import CausalLMPolicy
 from copgkit.sweeping import read_grid
 
@@ -61,13 +62,13 @@ def asked(tmp_path):
 
 @pytest.fixture
 def done(monkeypatch):
-    """Counts what a model does: {"prompts": written for, "sequences": read by a frozen model}."""
-    counts = {"prompts": 0, "sequences": 0, "loads": 0}
-    generate, log_probs, load = CausalLMPolicy.generate, CausalLMPolicy.log_probs, CausalLMPolicy.load
+    """Counts what a model does: {"completions": written, "sequences": read by a frozen model}."""
+    counts = {"completions": 0, "sequences": 0, "loads": 0}
+    complete, log_probs, load = causal_lm.complete, CausalLMPolicy.log_probs, CausalLMPolicy.load
 
-    def counting_generate(self, prompts, *rest):
-        counts["prompts"] += len(prompts)
-        return generate(self, prompts, *rest)
+    def counting_complete(start, streams, *rest):
+        counts["completions"] += len(streams)
+        return complete(start, streams, *rest)
 
     def counting_log_probs(self, groups):
         if not next(self.parameters()).requires_grad:
@@ -78,7 +79,7 @@ def done(monkeypatch):
         counts["loads"] += 1
         return load(*given, **options)
 
-    monkeypatch.setattr(CausalLMPolicy, "generate", counting_generate)
+    monkeypatch.setattr(causal_lm, "complete", counting_complete)
     monkeypatch.setattr(CausalLMPolicy, "log_probs", counting_log_probs)
     monkeypatch.setattr(CausalLMPolicy, "load", counting_load)
     return counts
@@ -91,9 +92,9 @@ def test_a_row_is_the_run_it_stands_for_and_nothing_but_training_is_done_twice(r
     assert [run.label for run in result.comparison.runs] == [
         "beta=0.5,weight=1", "beta=0.5,weight=2", "beta=0.1,weight=1", "beta=0.1,weight=2",
     ]  # fmt: skip
-    once, last = 4 + 4, 4 * 4  # prompts of the groups and of the reference's evaluation, and each row's last evaluation
-    assert done["prompts"] == once + last
-    assert done["sequences"] == 4 * 3 + 4 * 4  # groups, and the KL of each row's last evaluation
+    once, last = 4 * 3 + 4, 4 * 4  # groups and the reference's evaluation, and each row's last evaluation
+    assert done["completions"] == once + last
+    assert done["sequences"] == 4 * 4  # the KL of each row's last evaluation; groups are known as they are written
     assert done["loads"] == 1
     scored = asked(tmp_path)
     assert scored <= 4 * 3 + 4 + last
@@ -113,7 +114,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(recipe, tmp_path, done, monkeypatc
     before = dict(done)
     result = copgkit.sweep(path, ["objective.beta=0.5,0.3,0.1"], folder)
     assert (result.found, result.ran) == (("beta=0.5",), ("beta=0.3", "beta=0.1"))
-    assert done["prompts"] - before["prompts"] == 2 * 4  # two rows' last evaluations: nothing is drawn again
+    assert done["completions"] - before["completions"] == 2 * 4  # two rows' last evaluations: nothing is drawn again
     again = copgkit.sweep(path, ["objective.beta=0.5,0.3,0.1"], folder)
     assert again.ran == ()
     model = (folder / "rows" / "beta=0.1" / "model" / "model.safetensors").read_bytes()

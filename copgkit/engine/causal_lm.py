@@ -13,7 +13,6 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +24,7 @@ from copgkit.engine import lora as adapters
 from copgkit.engine.codec import Codec, completion_ids
 from copgkit.engine.decoding import CopyingDecoder, Decoder, find_way
 from copgkit.engine.generation import complete, rows_at_once
-from copgkit.engine.kept import KeptBatches
+from copgkit.engine.kept import KeptBatches, Written
 from copgkit.engine.log_probs import CompletionLogProbs, Forms, in_passes
 from copgkit.engine.packing import TokenGroup
 from copgkit.engine.policy import EncodingReport
@@ -35,6 +34,8 @@ from copgkit.engine.saving import save_weights
 from copgkit.engine.shared_decoding import SharedDecoder
 from copgkit.engine.stop_strings import StopStrings
 from copgkit.types import Completion, GenerationSettings, Group, Prompt
+
+_AS_WRITTEN = 1e-4  # in nats, and of the log-probability: as far as writing a completion and a pass over it may differ
 
 
 class CausalLMPolicy:
@@ -206,7 +207,8 @@ class CausalLMPolicy:
 
         A completion depends on the seed, the prompt's content and its number among those of the same content in this
         call, not on its batch. A prompt longer than max_prompt_tokens gets none: its list is empty. Several processes
-        share the prompts and each gets all completions.
+        share the prompts and each gets all completions. They know their log-probability where writing them gives what
+        `log_probs` would: in float32, and after a look at a group of each batch.
         """
         with self.whole():
             written = ranks.share_out(
@@ -214,17 +216,17 @@ class CausalLMPolicy:
                 lambda own: self._generate(own, completions_per_prompt, settings),
                 like=lambda prompt: prompt.content_key,
             )
-        return [[self._completion(prompt, ids) for ids in rows] for prompt, rows in zip(prompts, written, strict=True)]
+        return [[self._completion(prompt, one) for one in rows] for prompt, rows in zip(prompts, written, strict=True)]
 
     def _generate(
         self, prompts: Sequence[Prompt], completions_per_prompt: int, settings: GenerationSettings
-    ) -> list[list[tuple[int, ...]]]:
-        """The ids of the completions of each prompt."""
+    ) -> list[list[Written]]:
+        """What is written for each prompt."""
         streams = stream_names(prompts, completions_per_prompt, settings.seed)
         lengths = [len(self.codec.prompt_ids(prompt)) for prompt in prompts]
         fitting = [index for index in range(len(prompts)) if lengths[index] <= self.max_prompt_tokens]
         fitting.sort(key=lengths.__getitem__)  # prompts of similar length share a batch, so that little is padding
-        answers: list[list[tuple[int, ...]]] = [[] for _ in prompts]
+        answers: list[list[Written]] = [[] for _ in prompts]
         size = max(1, self._rows_at_once(completions_per_prompt) // completions_per_prompt)
         for start in range(0, len(fitting), size):
             chunk = fitting[start : start + size]
@@ -319,22 +321,27 @@ class CausalLMPolicy:
 
     def _complete(
         self, prompts: Sequence[Prompt], streams: Sequence[Sequence[str]], settings: GenerationSettings
-    ) -> list[list[tuple[int, ...]]]:
-        """The ids of a batch of completions. Caches need evaluation mode, which gradient checkpointing leaves."""
+    ) -> list[list[Written]]:
+        """A batch of completions. Caches need evaluation mode, which gradient checkpointing leaves."""
         module = self.model
         was_training = module.training
         max_tokens = min(settings.max_tokens or self.max_completion_tokens, self.max_completion_tokens)
         names, per_prompt = [name for row in streams for name in row], len(streams[0])
-        write = partial(
-            complete,
-            lambda: self._decoder(module, prompts, per_prompt, max_tokens),
-            names,
-            self.codec.stop_ids,
-            max_tokens,
-            settings,
-            self.device,
-            self.stops.end if self.stops.strings else None,
-        )
+
+        def write() -> list[Written]:
+            written = complete(
+                lambda: self._decoder(module, prompts, per_prompt, max_tokens),
+                names,
+                self.codec.stop_ids,
+                max_tokens,
+                settings,
+                self.device,
+                self.stops.end if self.stops.strings else None,
+            )
+            if self._gives_log_probs(prompts[-1], written[-per_prompt:]):
+                return written
+            return [one._replace(log_prob=None) for one in written]
+
         module.eval()
         try:
             with self._weights(), self._as_loaded():
@@ -342,6 +349,17 @@ class CausalLMPolicy:
         finally:
             module.train(was_training)
         return [written[start : start + per_prompt] for start in range(0, len(written), per_prompt)]
+
+    @torch.no_grad()
+    def _gives_log_probs(self, prompt: Prompt, written: Sequence[Written]) -> bool:
+        """Whether this group was written with the log-probabilities that a pass over it gives. With 16 bits it never
+        is; and where positions are scaled by the length of what is read, a pass over the whole sees others."""
+        if loading.is_coarse(self.model) or torch.is_autocast_enabled(self.device.type):
+            return False
+        group = TokenGroup(self.codec.prompt_ids(prompt), [one.token_ids for one in written])
+        logp_K = in_passes(self._unwrapped(), self.forms, [group], self.device, self.tokens_per_forward)
+        written_K = logp_K.new_tensor([one.log_prob for one in written])
+        return torch.allclose(written_K, logp_K, rtol=_AS_WRITTEN, atol=_AS_WRITTEN)
 
     def _rows_at_once(self, per_prompt: int) -> int:
         """How many completions make a batch."""
@@ -363,9 +381,11 @@ class CausalLMPolicy:
             return SharedDecoder.after(module, ids, counts, self.device, self._narrow, budget, last)
         return CopyingDecoder.after(module, ids, counts, room, self.device, self._narrow)
 
-    def _completion(self, prompt: Prompt, ids: tuple[int, ...]) -> Completion:
+    def _completion(self, prompt: Prompt, written: Written) -> Completion:
+        ids = written.token_ids
         text, stopped = self.stops.before(self.codec.text(ids))
-        return Completion(prompt, text, token_ids=ids, finished=stopped or ids[-1] in self.codec.stop_ids)
+        finished = stopped or ids[-1] in self.codec.stop_ids
+        return Completion(prompt, text, token_ids=ids, finished=finished, log_prob=written.log_prob)
 
 
 def _scatter(value_B: Tensor, groups: Sequence[Group]) -> Tensor:

@@ -108,9 +108,17 @@ class Examination:
     def _policy_to_reference(self, groups: Sequence[Group]) -> list[list[float]]:
         ratios: list[list[float]] = []
         for chunk in _chunks(groups):
-            ratio_GK = self.policy.log_probs(chunk).double() - self.reference.log_probs(chunk).double()
-            ratios += ratio_GK.tolist()
+            pairs = zip(_as_written(self.policy, chunk), self.reference.log_probs(chunk).tolist(), strict=True)
+            ratios += [[own - ref for own, ref in zip(*of_group, strict=True)] for of_group in pairs]
         return ratios
+
+
+def _as_written(policy: Policy, groups: Sequence[Group]) -> list[list[float]]:
+    """The log-probabilities of what the policy has just written: as it wrote it, if they are known, else from a
+    pass."""
+    logp_GK = [[one.log_prob for one in group.completions] for group in groups]
+    known = [[logp for logp in logp_K if logp is not None] for logp_K in logp_GK]
+    return known if known == logp_GK else policy.log_probs(groups).tolist()
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from copgkit.engine.decoding import Decoder
+from copgkit.engine.kept import Written
 from copgkit.engine.sampling import choose, uniforms
 from copgkit.types import GenerationSettings
 
@@ -47,8 +48,8 @@ def complete(
     settings: GenerationSettings,
     device: torch.device,
     ended: Callable[[Sequence[int]], bool] | None = None,
-) -> list[tuple[int, ...]]:
-    """Writes one completion for each stream name: its ids, the stop id included if it was produced.
+) -> list[Written]:
+    """Writes one completion for each stream name.
 
     start: reads the prompts and gives the decoder of all rows, and the logits of their first tokens [R, V]. ended:
     whether what a row has written ends it, beside the stop ids.
@@ -56,13 +57,15 @@ def complete(
     uniform_NT = torch.tensor([uniforms(name, max_tokens) for name in streams], dtype=torch.float64).to(device)
     stops = torch.tensor(list(stop_ids), device=device)
     written_NT = torch.zeros(uniform_NT.shape, dtype=torch.long, device=device)
+    logp_N = torch.zeros(len(streams), dtype=torch.float64, device=device)
     length_N = torch.full((len(streams),), max_tokens, device=device)
     number_R = torch.arange(len(streams), device=device)
     finished_R = torch.zeros(len(streams), dtype=torch.bool, device=device)
     decoder, logits_RV = start()
     for step in range(max_tokens):
-        token_R = choose(logits_RV, uniform_NT[number_R, step], settings.temperature, settings.top_p)
+        token_R, logp_R = choose(logits_RV, uniform_NT[number_R, step], settings.temperature, settings.top_p)
         written_NT[number_R, step] = token_R
+        logp_N[number_R] += logp_R.masked_fill(finished_R, 0.0)
         ends_R = torch.isin(token_R, stops)
         if ended is not None:
             so_far = written_NT[number_R, : step + 1].tolist()
@@ -77,4 +80,5 @@ def complete(
             decoder.keep(going)
             token_R, number_R, finished_R = token_R[going], number_R[going], finished_R[going]
         logits_RV = decoder.read(token_R)
-    return [tuple(ids[:length]) for ids, length in zip(written_NT.tolist(), length_N.tolist(), strict=True)]
+    rows = zip(written_NT.tolist(), length_N.tolist(), logp_N.tolist(), strict=True)
+    return [Written(tuple(ids[:length]), logp) for ids, length, logp in rows]

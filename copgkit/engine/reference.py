@@ -8,10 +8,11 @@
 A reference that moves is another problem than the recipe's beta says: T alignments to the end, each from the last one's
 result, are one alignment at beta / T, since every one multiplies the policy by exp(R / beta) again.
 
-Every group has a forward pass of its own. In a larger one the last digits of a group would depend on the groups beside
-it, and with them on which of these were known already. Measured on one CPU core (2.2 M-parameter Llama, 64 groups of 4
-completions after 96 prompt tokens): 0.98 to 1.01 s of processor time, against 0.65 to 0.71 s in passes of 4,096 tokens,
-which gave other last digits to 64 % of the completions.
+What the reference writes itself it knows as it writes: `generate` remembers, and `examples` makes no pass over it.
+Every other group has a forward pass of its own. In a larger one the last digits of a group would depend on the groups
+beside it, and with them on which of these were known already. Measured on one CPU core (2.2 M-parameter Llama, 64
+groups of 4 completions after 96 prompt tokens): 0.98 to 1.01 s of processor time, against 0.65 to 0.71 s in passes of
+4,096 tokens, which gave other last digits to 64 % of the completions.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch
 
 from copgkit.engine import ranks
 from copgkit.engine.policy import FrozenPolicy, Policy
-from copgkit.types import Group, ScoredGroup
+from copgkit.types import Completion, GenerationSettings, Group, Prompt, ScoredGroup
 
 _GROUPS_KEPT = 20_000  # their log-probabilities take a few megabytes
 _GROUPS_PER_WRITE = 64  # so many are lost at most with a run that is killed
@@ -65,7 +66,8 @@ class Reference:
 
     every: optimiser steps after which it follows the policy; None: never. decay: the share of its own weights that it
     keeps when it does. autocast: the precision in which it runs, the policy's. shelf: asked until it has moved.
-    spared and computed: completions whose log-probabilities the shelf had, and completions that took a forward pass.
+    written, spared and computed: completions that it wrote itself, whose log-probabilities the shelf had, and that took
+    a forward pass.
     """
 
     policy: FrozenPolicy
@@ -74,10 +76,23 @@ class Reference:
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     shelf: Shelf | None = None
     refreshes: int = 0
+    written: int = 0
     spared: int = 0
     computed: int = 0
     _known: dict[bytes, LogProbs] = field(default_factory=dict)
+    _own: dict[tuple[str, tuple[int, ...]], float] = field(default_factory=dict)
     _taken: tuple[int, int] = (0, 0)
+
+    def generate(
+        self, prompts: Sequence[Prompt], completions_per_prompt: int, settings: GenerationSettings
+    ) -> list[list[Completion]]:
+        """As the policy writes them. Their log-probabilities, where writing gives them, serve the next examples; they
+        are gone with the process, so that only a run that keeps its examples should draw from here."""
+        rows = self.policy.generate(prompts, completions_per_prompt, settings)
+        if not self.refreshes:
+            completions = (one for row in rows for one in row)
+            self._own |= {_place(one): one.log_prob for one in completions if one.log_prob is not None}
+        return rows
 
     def examples(
         self, groups: Sequence[ScoredGroup], advance: Callable[[int], None] = lambda done: None
@@ -85,13 +100,14 @@ class Reference:
         """The groups with their log-probabilities. One that comes again is not computed again; several processes share
         the others."""
         keys = [_key(scored.group) for scored in groups]
-        known = {key: self._known[key] for key in keys if key in self._known}
+        known = self._known_of(keys, groups)
         new = {key: scored.group for key, scored in zip(keys, groups, strict=True) if key not in known}
         advance(len(groups) - len(ranks.share_of(list(new))))  # those that are known, and the other processes' share
         with self.policy.whole():
             log_probs = ranks.share_out(list(new.values()), lambda own: self._log_probs(own, advance))
         known |= zip(new, log_probs, strict=True)
         self._remember(known)
+        self._own.clear()
         return [Example(scored, known[key], self.refreshes) for key, scored in zip(keys, groups, strict=True)]
 
     def now(self, examples: Sequence[Example]) -> list[Example]:
@@ -110,6 +126,7 @@ class Reference:
                 own.lerp_(new.to(own), 1 - self.decay)
         self.refreshes += 1
         self._known.clear()
+        self._own.clear()
 
     def take_figures(self) -> dict[str, float]:
         """Completions that the shelf had and completions that were computed since this was last called, by metric
@@ -122,13 +139,26 @@ class Reference:
         return figures if self._open_shelf is not None and any(figures.values()) else {}
 
     def record(self) -> dict[str, int]:
-        """What is worth remembering of a run: completions whose log-probabilities were in the store, and computed."""
-        return ranks.summed({"from-store": self.spared, "computed": self.computed})
+        """What is worth remembering of a run: completions that the reference wrote itself, and of the others those
+        whose log-probabilities were in the store, and those that were computed."""
+        shared = ranks.summed({"from-store": self.spared, "computed": self.computed})
+        return {"written": self.written, **shared}  # every process has all that was written
 
     @property
     def _open_shelf(self) -> Shelf | None:
         """The shelf knows the model as it was at the start; one that has moved is another model."""
         return None if self.refreshes else self.shelf
+
+    def _known_of(self, keys: Sequence[bytes], groups: Sequence[ScoredGroup]) -> dict[bytes, LogProbs]:
+        """Those of groups that were given before, or that are wholly the reference's own."""
+        known = {key: self._known[key] for key in keys if key in self._known}
+        for key, scored in zip(keys, groups, strict=True) if self._own else ():
+            own = [self._own.get(_place(one)) for one in scored.group.completions]
+            log_probs = tuple(logp for logp in own if logp is not None)
+            if key not in known and len(log_probs) == len(own):
+                known[key] = log_probs
+                self.written += len(own)
+        return known
 
     def _log_probs(self, groups: Sequence[Group], advance: Callable[[int], None]) -> list[LogProbs]:
         """Those of each group: the shelf's where it has them, else computed."""
@@ -168,6 +198,11 @@ def log_probs_of(reference: FrozenPolicy, group: Group) -> LogProbs:
     """The log-probabilities of a group's completions, from a pass of its own."""
     (logp_K,) = reference.log_probs([group]).double().tolist()
     return tuple(logp_K)
+
+
+def _place(completion: Completion) -> tuple[str, tuple[int, ...]]:
+    """What a completion's log-probability depends on."""
+    return completion.prompt.content_key, completion.token_ids or ()
 
 
 def _key(group: Group) -> bytes:

@@ -41,28 +41,43 @@ def uniforms(stream: str, count: int) -> list[float]:
     return [generator.random() for _ in range(count)]
 
 
-def choose(logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: float) -> Tensor:
+def choose(logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
     """Draws one token a row [R] by the inverse of the cumulated softmax(logits / temperature); argmax at temperature 0.
+    And what the model gives it, ln softmax(logits) in nats [R], float64, whatever temperature and top_p are.
 
     uniform_R: numbers in [0, 1), float64. One number a token, so that two models that are given the same numbers write
     alike where they agree. top_p: only the likeliest tokens that together hold this mass can be drawn (Holtzman et
     al. 2020, nucleus sampling).
     """
-    if temperature == 0:
-        return logits_RV.argmax(-1)
     rows = max(1, _NUMBERS_AT_ONCE // logits_RV.shape[-1]) if logits_RV.device.type == "cpu" else len(logits_RV)
     parts = zip(logits_RV.split(rows), uniform_R.split(rows), strict=True)
-    return torch.cat([_drawn(logits, uniform, temperature, top_p) for logits, uniform in parts])
+    tokens, logps = zip(*(_drawn(logits, uniform, temperature, top_p) for logits, uniform in parts), strict=True)
+    return torch.cat(tokens), torch.cat(logps)
 
 
-def _drawn(logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: float) -> Tensor:
-    probability_RV = (logits_RV.double() / temperature).softmax(-1)
+def _drawn(logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+    logits_RV = logits_RV.double()
+    if temperature == 0:
+        token_R = logits_RV.argmax(-1)
+        return token_R, _of(token_R, logits_RV.log_softmax(-1))
+    probability_RV = (logits_RV / temperature).softmax(-1)
+    token_R = _token(probability_RV, uniform_R, top_p)
+    if temperature == 1:
+        return token_R, _of(token_R, probability_RV).log()
+    return token_R, _of(token_R, logits_RV.log_softmax(-1))
+
+
+def _of(token_R: Tensor, value_RV: Tensor) -> Tensor:
+    return value_RV.gather(1, token_R[:, None])[:, 0]
+
+
+def _token(probability_RV: Tensor, uniform_R: Tensor, top_p: float) -> Tensor:
     if top_p >= 1:
         return _inverse(probability_RV, uniform_R)
     sorted_RV, token_RV = _likeliest(probability_RV, top_p)
     mass_before_RV = sorted_RV.cumsum(-1) - sorted_RV
     rank_R = _inverse(sorted_RV * (mass_before_RV < top_p), uniform_R)
-    return token_RV.gather(1, rank_R[:, None])[:, 0]
+    return _of(rank_R, token_RV)
 
 
 def _likeliest(probability_RV: Tensor, top_p: float) -> tuple[Tensor, Tensor]:

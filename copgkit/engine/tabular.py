@@ -115,7 +115,7 @@ class TabularPolicy:
             logp_RA = self._log_probs_RA(prompts).repeat_interleave(completions_per_prompt, dim=0)
         streams = stream_names(prompts, completions_per_prompt, settings.seed)
         uniform_R = torch.tensor([uniforms(name, 1)[0] for row in streams for name in row], dtype=torch.float64)
-        drawn = iter(choose(logp_RA, uniform_R.to(logp_RA.device), settings.temperature, settings.top_p).tolist())
+        drawn = iter(choose(logp_RA, uniform_R.to(logp_RA.device), settings.temperature, settings.top_p)[0].tolist())
         return [[self._completion(prompt, next(drawn)) for _ in range(completions_per_prompt)] for prompt in prompts]
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:

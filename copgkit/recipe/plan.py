@@ -79,7 +79,7 @@ class _Planner:
         yield Figure("evaluation", evaluated, "completions", self._how_evaluated())
         for part in self.resolved.parts.rewards:
             yield Figure(f"scores: {part.label}", _sum(self.scored, evaluated), "completions", _SCORES)
-        yield Figure("reference", self.completions, "sequences", "its log-probabilities, computed once and kept")
+        yield Figure("reference", self.completions, "sequences", f"its log-probabilities, {self._how_referred()}")
         if isinstance(self.recipe.policy, CausalLMSettings):
             yield from self._model_figures(self.recipe.policy)
         else:
@@ -128,6 +128,11 @@ class _Planner:
         limit = getattr(self.recipe.policy, "max_completion_tokens", None)
         tokens = f" of at most {limit} tokens" if limit else ""
         return Figure("generation", value, "completions", f"drawn from the {plan.generator}{tokens}")
+
+    def _how_referred(self) -> str:
+        writes = self.sampling.generator == "reference" and self.steps_per_round is None
+        moves, exact = self.recipe.reference.refresh_every is not None, self.recipe.train.precision == "float32"
+        return "known as it writes them" if writes and exact and not moves else "computed once and kept"
 
     def _evaluated(self) -> int | None:
         """Completions generated for evaluation: those of the reference and, after step 0, of the policy each time."""

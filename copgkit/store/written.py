@@ -1,8 +1,8 @@
 """Completions as they came from a model, batch by batch, so that a killed run does not write them again.
 
     written = WrittenBatches(file, warn)
-    written.keep("name of the batch", [(5, 8, 2), (5, 2)])
-    written.find("name of the batch")                        # the same ids; None for what is not there
+    written.keep("name of the batch", [((5, 8, 2), -3.25), ((5, 2), -1.5)])   # ids, and their log-probability
+    written.find("name of the batch")                        # the same, bit for bit; None for what is not there
 
 A batch is one line with a checksum of itself; a line that is cut off or damaged is none. What is kept is where lines
 are, not what they hold. Limits: one process writes a file.
@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-Rows = list[tuple[int, ...]]
+Row = tuple[tuple[int, ...], float | None]
 
 
 class WrittenBatches:
@@ -26,8 +26,8 @@ class WrittenBatches:
         self._places: dict[str, tuple[int, int]] | None = None
         self._full = False
 
-    def find(self, name: str) -> Rows | None:
-        """The ids of each row of a batch."""
+    def find(self, name: str) -> list[Row] | None:
+        """The rows of a batch: ids, and their log-probability in nats where it is known."""
         place = self._index().get(name)
         if place is None:
             return None
@@ -36,11 +36,11 @@ class WrittenBatches:
             batch = _batch(file.read(place[1]))
         return None if batch is None else batch[1]
 
-    def keep(self, name: str, rows: Sequence[Sequence[int]]) -> None:
+    def keep(self, name: str, rows: Sequence[Row]) -> None:
         """Writes a batch. A disk without room costs a warning: these completions would be written again."""
         if self._full:
             return
-        content = json.dumps([name, [list(row) for row in rows]], separators=(",", ":"))
+        content = json.dumps([name, rows], separators=(",", ":"))
         line = f"{_checksum(content)} {content}\n".encode()
         index = self._index()
         try:
@@ -77,7 +77,7 @@ class WrittenBatches:
         return self._places
 
 
-def _batch(line: bytes) -> tuple[str, Rows] | None:
+def _batch(line: bytes) -> tuple[str, list[Row]] | None:
     """Name and rows of a line that is what was written."""
     check, _, content = line.rstrip(b"\n").partition(b" ")
     try:
@@ -87,7 +87,7 @@ def _batch(line: bytes) -> tuple[str, Rows] | None:
         name, rows = json.loads(text)
     except ValueError:
         return None
-    return name, [tuple(row) for row in rows]
+    return name, [(tuple(ids), log_prob) for ids, log_prob in rows]
 
 
 def _checksum(content: str) -> str:

@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copgkit.assembly import Assembly
+from copgkit.engine.kept import KeptBatches
+from copgkit.engine.on_demand import OnDemand
 from copgkit.progress import Progress
 from copgkit.recipe import ResolvedRecipe
 from copgkit.reference_shelf import reference_identity
-from copgkit.runner.parts import Parts, reference_of_the_loss, training_settings
-from copgkit.store import RunFolder
-from copgkit.sweeping.remembering import MemoryShelf, Remembering
+from copgkit.runner.parts import Parts, reference_of_the_loss, reference_that_writes, training_settings
+from copgkit.store import RunFolder, WrittenBatches
+from copgkit.sweeping.memory_shelf import MemoryShelf
 
 if TYPE_CHECKING:
     from copgkit.engine.policy import Policy
     from copgkit.engine.scoring import Panel
 
-GENERATED = "generated"
+GENERATED = "generated.jsonl"
 KEPT = "kept.sqlite"
 
 
@@ -51,9 +53,12 @@ class SharedParts:
         self._progress = progress
         # Scores and log-probabilities are kept somewhere, whatever the recipe says: a row must not compute them again.
         kept = str((folder / KEPT).resolve()) if resolved.recipe.scoring.store is None else None
-        self._base = Parts.of(_storing_in(resolved, kept), RunFolder(folder), progress)
+        identity = _identity(resolved)
+        # So are the reference's completions, also for a sweep that goes on after it was killed.
+        written = KeptBatches(WrittenBatches(folder / GENERATED, progress.warning), lambda: identity)
+        self._base = Parts.of(_storing_in(resolved, kept), RunFolder(folder), progress, {"reference": written})
         self._prompts = self._base.prompts
-        self._reference = Remembering(self._base.reference.policy, folder / GENERATED, _identity(resolved))
+        self._reference = OnDemand(self._base.reference.policy)
         self._judges = [replace(one, shelf=one.shelf or MemoryShelf()) for one in self._base.panel.judges]
         self._start = _Start(self._base.policy)
         self.warnings = list(progress.warnings)
@@ -69,6 +74,8 @@ class SharedParts:
         accelerator = make_accelerator(settings.precision, recipe.train.trackers, folder.path)
         assembly = Assembly(resolved, self._progress, str(accelerator.device))
         panel = self._panel_of(resolved)
+        of_the_loss = reference_of_the_loss(resolved, base.store, base.policy, self._reference, accelerator)
+        writer = reference_that_writes(resolved, self._reference, of_the_loss)
         evaluators = [part.make(assembly.context(part)) for part in resolved.parts.evaluators]
         parts = RowParts(
             resolved=resolved,
@@ -81,8 +88,8 @@ class SharedParts:
             evaluators=evaluators,
             policy=base.policy,
             reference=self._reference,
-            moving_reference=reference_of_the_loss(resolved, base.store, base.policy, self._reference, accelerator),
-            sampler=assembly.sampler(resolved.parts.sampler, self._prompts, base.policy, self._reference),
+            moving_reference=of_the_loss,
+            sampler=assembly.sampler(resolved.parts.sampler, self._prompts, base.policy, writer),
             examination=replace(
                 base.examination,
                 reference=self._reference,
