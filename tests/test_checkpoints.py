@@ -1,6 +1,7 @@
 """Checkpoints on disk: whole or not there, and damage is seen before anything is used."""
 
 import errno
+import hashlib
 import json
 import os
 import random
@@ -222,6 +223,10 @@ def test_batches_of_completions_are_found_again_but_for_a_damaged_line(tmp_path,
     assert [again.find(name) for name in batches] == [None, batches["1"], batches["2"], None]
     again.keep("3", batches["3"])
     assert WrittenBatches(written.file, warnings.append).find("3") == batches["3"]
+    other = '["4",[[4,1,2],[4,5]]]'  # a sound line in another form, as of another version
+    check = hashlib.blake2b(other.encode(), digest_size=16).hexdigest()
+    written.file.write_text(f"{check} {other}\n")
+    assert WrittenBatches(written.file, warnings.append).find("4") is None
     again.forget()
     assert again.find("1") is None
     assert warnings == []

@@ -114,18 +114,21 @@ def test_a_log_probability_that_a_pass_does_not_give_is_not_known(monkeypatch):
     policy = make_policy()
     passes, graphs = causal_lm.in_passes, []
 
-    def known_beside_a_pass_that_is_off_by(share):
+    def known_beside_a_pass_that_is_off_by(share, prompts=PROMPTS[:2]):
         def off(*given):
             logp = passes(*given)
             graphs.append(logp.requires_grad)
             return logp * (1 + share)
 
         monkeypatch.setattr(causal_lm, "in_passes", off)
-        return {one.log_prob is not None for row in policy.generate(PROMPTS, 3, GenerationSettings()) for one in row}
+        return {one.log_prob is not None for row in policy.generate(prompts, 3, GenerationSettings()) for one in row}
 
     assert known_beside_a_pass_that_is_off_by(5e-4) == {False}
     assert known_beside_a_pass_that_is_off_by(5e-6) == {True}
     assert graphs == [False, False]  # with a graph, processes would wait for each other
+    assert known_beside_a_pass_that_is_off_by(5e-4) == {True}  # no longer than what was found to agree
+    assert len(graphs) == 2
+    assert known_beside_a_pass_that_is_off_by(5e-4, [Prompt(" ".join(["3"] * 20))]) == {False}
 
 
 def test_what_is_written_with_sixteen_bits_is_read_again_for_its_log_probability():

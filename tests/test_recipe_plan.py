@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from recipe_world import write_recipe
@@ -10,6 +11,8 @@ from recipe_world import write_recipe
 from copgkit.recipe import json_schema, load_recipe, make_plan
 from copgkit.recipe.model_files import parameters_in
 from copgkit.registry import Registry
+
+RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +53,23 @@ def test_a_limit_of_steps_is_kept_offline_and_needed_online(tmp_path):
     assert make_plan(load_recipe(path, {"train.steps": 50}))["steps"] == 8, "the groups are used up first"
     online = make_plan(load_recipe(path, {"train.steps": 10, "train.epochs": 1, "sampler.options": {"every": 2}}))
     assert (online["steps"], online["groups"]) == (10, 5 * 2 * 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "how"),
+    [
+        ({}, "known as it writes them"),
+        ({"train.precision": "bf16"}, "computed once and kept"),
+        ({"policy.dtype": "bfloat16"}, "computed once and kept"),
+        ({"reference.refresh_every": 4}, "computed once and kept"),
+        ({"sampler.use": "recorded", "sampler.options": {}}, "computed once and kept"),
+    ],
+)
+def test_what_the_reference_writes_in_float32_it_is_not_asked_again(change, how, monkeypatch):
+    monkeypatch.delenv("COPGKIT_PLUGINS")
+    plan = make_plan(load_recipe(RECIPES / "tldr.yaml", change))
+    (figure,) = (one for one in plan.figures if one.name == "reference")
+    assert figure.how == f"its log-probabilities, {how}"
 
 
 def test_what_is_not_known_is_none_and_says_why(tmp_path):

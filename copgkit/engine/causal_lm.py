@@ -76,6 +76,7 @@ class CausalLMPolicy:
         module.eval()
         loading.require_room(module, max_prompt_tokens, max_completion_tokens)
         loading.require_causal(module, self.device)
+        self._agreed_tokens = 0  # of the longest completion and its prompt that a pass gave the same log-probability
         self._is_base = False  # a reference that is the module without its adapters
         self._narrow = loading.takes_positions(module, self.device)
         self.way = find_way(module, self.device, self._narrow)
@@ -208,7 +209,7 @@ class CausalLMPolicy:
         A completion depends on the seed, the prompt's content and its number among those of the same content in this
         call, not on its batch. A prompt longer than max_prompt_tokens gets none: its list is empty. Several processes
         share the prompts and each gets all completions. They know their log-probability where writing them gives what
-        `log_probs` would: in float32, and after a look at a group of each batch.
+        `log_probs` would, in float32.
         """
         with self.whole():
             written = ranks.share_out(
@@ -338,9 +339,8 @@ class CausalLMPolicy:
                 self.device,
                 self.stops.end if self.stops.strings else None,
             )
-            if self._gives_log_probs(prompts[-1], written[-per_prompt:]):
-                return written
-            return [one._replace(log_prob=None) for one in written]
+            known = self._gives_log_probs([prompt for prompt in prompts for _ in range(per_prompt)], written)
+            return written if known else [one._replace(log_prob=None) for one in written]
 
         module.eval()
         try:
@@ -351,15 +351,22 @@ class CausalLMPolicy:
         return [written[start : start + per_prompt] for start in range(0, len(written), per_prompt)]
 
     @torch.no_grad()
-    def _gives_log_probs(self, prompt: Prompt, written: Sequence[Written]) -> bool:
-        """Whether this group was written with the log-probabilities that a pass over it gives. With 16 bits it never
-        is; and where positions are scaled by the length of what is read, a pass over the whole sees others."""
+    def _gives_log_probs(self, prompts: Sequence[Prompt], written: Sequence[Written]) -> bool:
+        """Whether the completions, one for each prompt, were written with the log-probabilities that a pass gives. With
+        16 bits they never are; else the longest is read, if it is longer than what was found to agree before: where
+        positions are scaled by the length of what is read, a pass over the whole sees others."""
         if loading.is_coarse(self.model) or torch.is_autocast_enabled(self.device.type):
             return False
-        group = TokenGroup(self.codec.prompt_ids(prompt), [one.token_ids for one in written])
-        logp_K = in_passes(self._unwrapped(), self.forms, [group], self.device, self.tokens_per_forward)
-        written_K = logp_K.new_tensor([one.log_prob for one in written])
-        return torch.allclose(written_K, logp_K, rtol=_AS_WRITTEN, atol=_AS_WRITTEN)
+        ids = [self.codec.prompt_ids(prompt) for prompt in prompts]
+        tokens, longest = max((len(ids[row]) + len(one.token_ids), row) for row, one in enumerate(written))
+        if tokens > self._agreed_tokens:
+            group = TokenGroup(ids[longest], [written[longest].token_ids])
+            logp_1 = in_passes(self._unwrapped(), self.forms, [group], self.device, self.tokens_per_forward)
+            written_1 = logp_1.new_tensor([written[longest].log_prob])
+            if not torch.allclose(written_1, logp_1, rtol=_AS_WRITTEN, atol=_AS_WRITTEN):
+                return False
+            self._agreed_tokens = tokens
+        return True
 
     def _rows_at_once(self, per_prompt: int) -> int:
         """How many completions make a batch."""

@@ -85,9 +85,9 @@ def _batch(line: bytes) -> tuple[str, list[Row]] | None:
         if check.decode("ascii") != _checksum(text):
             return None
         name, rows = json.loads(text)
-    except ValueError:
+        return name, [(tuple(ids), log_prob) for ids, log_prob in rows]
+    except (ValueError, TypeError):
         return None
-    return name, [(tuple(ids), log_prob) for ids, log_prob in rows]
 
 
 def _checksum(content: str) -> str:
