@@ -89,9 +89,8 @@ class Reference:
         """As the policy writes them. Their log-probabilities, where writing gives them, serve the next examples; they
         are gone with the process, so that only a run that keeps its examples should draw from here."""
         rows = self.policy.generate(prompts, completions_per_prompt, settings)
-        if not self.refreshes:
-            completions = (one for row in rows for one in row)
-            self._own |= {_place(one): one.log_prob for one in completions if one.log_prob is not None}
+        completions = (one for row in rows for one in row)
+        self._own |= {_content(one): one.log_prob for one in completions if one.log_prob is not None}
         return rows
 
     def examples(
@@ -153,7 +152,7 @@ class Reference:
         """Those of groups that were given before, or that are wholly the reference's own."""
         known = {key: self._known[key] for key in keys if key in self._known}
         for key, scored in zip(keys, groups, strict=True) if self._own else ():
-            own = [self._own.get(_place(one)) for one in scored.group.completions]
+            own = [self._own.get(_content(one)) for one in scored.group.completions]
             log_probs = tuple(logp for logp in own if logp is not None)
             if key not in known and len(log_probs) == len(own):
                 known[key] = log_probs
@@ -200,7 +199,7 @@ def log_probs_of(reference: FrozenPolicy, group: Group) -> LogProbs:
     return tuple(logp_K)
 
 
-def _place(completion: Completion) -> tuple[str, tuple[int, ...]]:
+def _content(completion: Completion) -> tuple[str, tuple[int, ...]]:
     """What a completion's log-probability depends on."""
     return completion.prompt.content_key, completion.token_ids or ()
 
