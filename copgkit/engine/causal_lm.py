@@ -330,8 +330,9 @@ class CausalLMPolicy:
         names, per_prompt = [name for row in streams for name in row], len(streams[0])
 
         def write() -> list[Written]:
+            ids = [self.codec.prompt_ids(prompt) for prompt in prompts]
             written = complete(
-                lambda: self._decoder(module, prompts, per_prompt, max_tokens),
+                lambda: self._decoder(module, ids, per_prompt, max_tokens),
                 names,
                 self.codec.stop_ids,
                 max_tokens,
@@ -339,7 +340,7 @@ class CausalLMPolicy:
                 self.device,
                 self.stops.end if self.stops.strings else None,
             )
-            known = self._gives_log_probs([prompt for prompt in prompts for _ in range(per_prompt)], written)
+            known = self._gives_log_probs(ids, written)
             return written if known else [one._replace(log_prob=None) for one in written]
 
         module.eval()
@@ -351,16 +352,17 @@ class CausalLMPolicy:
         return [written[start : start + per_prompt] for start in range(0, len(written), per_prompt)]
 
     @torch.no_grad()
-    def _gives_log_probs(self, prompts: Sequence[Prompt], written: Sequence[Written]) -> bool:
-        """Whether the completions, one for each prompt, were written with the log-probabilities that a pass gives. With
-        16 bits they never are; else the longest is read, if it is longer than what was found to agree before: where
-        positions are scaled by the length of what is read, a pass over the whole sees others."""
+    def _gives_log_probs(self, prompts: Sequence[Sequence[int]], written: Sequence[Written]) -> bool:
+        """Whether completions, equally many after each prompt, were written with the log-probabilities that a pass
+        gives. With 16 bits they never are; else the longest is read, if it is longer than what was found to agree
+        before: where positions are scaled by the length of what is read, a pass over the whole sees others."""
         if loading.is_coarse(self.model) or torch.is_autocast_enabled(self.device.type):
             return False
-        ids = [self.codec.prompt_ids(prompt) for prompt in prompts]
-        tokens, longest = max((len(ids[row]) + len(one.token_ids), row) for row, one in enumerate(written))
+        per_prompt = len(written) // len(prompts)
+        lengths = (len(prompts[row // per_prompt]) + len(one.token_ids) for row, one in enumerate(written))
+        tokens, longest = max((length, row) for row, length in enumerate(lengths))
         if tokens > self._agreed_tokens:
-            group = TokenGroup(ids[longest], [written[longest].token_ids])
+            group = TokenGroup(prompts[longest // per_prompt], [written[longest].token_ids])
             logp_1 = in_passes(self._unwrapped(), self.forms, [group], self.device, self.tokens_per_forward)
             written_1 = logp_1.new_tensor([written[longest].log_prob])
             if not torch.allclose(written_1, logp_1, rtol=_AS_WRITTEN, atol=_AS_WRITTEN):
@@ -379,14 +381,14 @@ class CausalLMPolicy:
         )
 
     def _decoder(
-        self, module: torch.nn.Module, prompts: Sequence[Prompt], per_prompt: int, room: int
+        self, module: torch.nn.Module, prompts: Sequence[Sequence[int]], per_prompt: int, room: int
     ) -> tuple[Decoder, Tensor]:
         """What writes per_prompt rows for each prompt, after the prompts were read, and the logits of first tokens."""
-        ids, counts = [self.codec.prompt_ids(prompt) for prompt in prompts], [per_prompt] * len(prompts)
+        counts = [per_prompt] * len(prompts)
         if self.way.shared:
             budget, last = self.tokens_per_forward, self.forms.last
-            return SharedDecoder.after(module, ids, counts, self.device, self._narrow, budget, last)
-        return CopyingDecoder.after(module, ids, counts, room, self.device, self._narrow)
+            return SharedDecoder.after(module, prompts, counts, self.device, self._narrow, budget, last)
+        return CopyingDecoder.after(module, prompts, counts, room, self.device, self._narrow)
 
     def _completion(self, prompt: Prompt, written: Written) -> Completion:
         ids = written.token_ids

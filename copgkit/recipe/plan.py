@@ -130,11 +130,10 @@ class _Planner:
         return Figure("generation", value, "completions", f"drawn from the {plan.generator}{tokens}")
 
     def _how_referred(self) -> str:
-        policy, train = self.recipe.policy, self.recipe.train
-        exact = isinstance(policy, CausalLMSettings) and policy.dtype == train.precision == "float32"
-        writes = self.sampling.generator == "reference" and self.steps_per_round is None
-        moves = self.recipe.reference.refresh_every is not None
-        return "known as it writes them" if exact and writes and not moves else "computed once and kept"
+        policy = self.recipe.policy
+        exact = isinstance(policy, CausalLMSettings) and policy.dtype == "float32"
+        knows = exact and self.sampling.generator == "reference" and self.resolved.reference_remembers
+        return "known as it writes them" if knows else "computed once and kept"
 
     def _evaluated(self) -> int | None:
         """Completions generated for evaluation: those of the reference and, after step 0, of the policy each time."""

@@ -84,6 +84,13 @@ class ResolvedRecipe:
         return _sampler_facts(self.parts.sampler)
 
     @property
+    def reference_remembers(self) -> bool:
+        """Whether what the reference writes in float32 needs no pass of it: if it stays as it is, and all is drawn at
+        once. A run in rounds that goes on would not have what was written in earlier rounds any more."""
+        stays, offline = self.recipe.reference.refresh_every is None, self.sampler_facts.steps_per_round is None
+        return stays and offline and self.recipe.train.precision == "float32"
+
+    @property
     def components(self) -> dict[str, Part]:
         """The components by the key at which the recipe uses them: "sampler", "rewards[0]", "evaluate.with[0]"."""
         return {part.key: part for part in self.parts}

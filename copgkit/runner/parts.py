@@ -17,7 +17,7 @@ from copgkit.panel import make_panel, open_store
 from copgkit.progress import Progress
 from copgkit.recipe import ResolvedRecipe
 from copgkit.reference_shelf import reference_shelf
-from copgkit.samplers import Generator, Sampler
+from copgkit.samplers import Sampler
 from copgkit.starting import collection_paused
 from copgkit.store import RunFolder, ScoreStore
 from copgkit.types import GenerationSettings, Prompt
@@ -81,6 +81,7 @@ class Parts:
         policy = assembly.policy()
         reference = assembly.reference(policy)
         of_the_loss = reference_of_the_loss(resolved, store, policy, reference, accelerator)
+        writer = of_the_loss if resolved.reference_remembers else reference
         examination = Examination(
             policy=policy,
             reference=reference,
@@ -103,9 +104,7 @@ class Parts:
             policy=policy,
             reference=reference,
             moving_reference=of_the_loss,
-            sampler=assembly.sampler(
-                used.sampler, prompts, policy, reference_that_writes(resolved, reference, of_the_loss)
-            ),
+            sampler=assembly.sampler(used.sampler, prompts, policy, writer),
             examination=examination,
         )
 
@@ -150,14 +149,6 @@ def training_settings(resolved: ResolvedRecipe) -> TrainingSettings:
         "on_failed_checkpoint",
     }
     return TrainingSettings(seed=resolved.recipe.seed, **resolved.recipe.train.model_dump(exclude=other_rooms))
-
-
-def reference_that_writes(resolved: ResolvedRecipe, original: OnDemand, of_the_loss: Reference) -> Generator:
-    """What a sampler draws from: that of the loss, which remembers the log-probabilities, if it is the original in the
-    same precision. Offline only: a run in rounds that goes on would not have those of earlier rounds any more."""
-    offline = resolved.sampler_facts.steps_per_round is None
-    same = of_the_loss.policy is original and resolved.recipe.train.precision == "float32"
-    return of_the_loss if offline and same else original
 
 
 def reference_of_the_loss(

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from copgkit.assembly import Assembly
 from copgkit.engine.kept import KeptBatches
-from copgkit.engine.on_demand import OnDemand
 from copgkit.progress import Progress
 from copgkit.recipe import ResolvedRecipe
 from copgkit.reference_shelf import reference_identity
-from copgkit.runner.parts import Parts, reference_of_the_loss, reference_that_writes, training_settings
+from copgkit.runner.parts import Parts, reference_of_the_loss, training_settings
 from copgkit.store import RunFolder, WrittenBatches
 from copgkit.sweeping.memory_shelf import MemoryShelf
 
@@ -58,7 +57,6 @@ class SharedParts:
         written = KeptBatches(WrittenBatches(folder / GENERATED, progress.warning), lambda: identity)
         self._base = Parts.of(_storing_in(resolved, kept), RunFolder(folder), progress, {"reference": written})
         self._prompts = self._base.prompts
-        self._reference = OnDemand(self._base.reference.policy)
         self._judges = [replace(one, shelf=one.shelf or MemoryShelf()) for one in self._base.panel.judges]
         self._start = _Start(self._base.policy)
         self.warnings = list(progress.warnings)
@@ -74,8 +72,8 @@ class SharedParts:
         accelerator = make_accelerator(settings.precision, recipe.train.trackers, folder.path)
         assembly = Assembly(resolved, self._progress, str(accelerator.device))
         panel = self._panel_of(resolved)
-        of_the_loss = reference_of_the_loss(resolved, base.store, base.policy, self._reference, accelerator)
-        writer = reference_that_writes(resolved, self._reference, of_the_loss)
+        of_the_loss = reference_of_the_loss(resolved, base.store, base.policy, base.reference, accelerator)
+        writer = of_the_loss if resolved.reference_remembers else base.reference
         evaluators = [part.make(assembly.context(part)) for part in resolved.parts.evaluators]
         parts = RowParts(
             resolved=resolved,
@@ -87,12 +85,11 @@ class SharedParts:
             panel=panel,
             evaluators=evaluators,
             policy=base.policy,
-            reference=self._reference,
+            reference=base.reference,
             moving_reference=of_the_loss,
             sampler=assembly.sampler(resolved.parts.sampler, self._prompts, base.policy, writer),
             examination=replace(
                 base.examination,
-                reference=self._reference,
                 panel=panel,
                 evaluators=evaluators,
                 reference_by_prompt=[],
